@@ -1,0 +1,48 @@
+"""How a variant is declared."""
+
+load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_library", "cc_test")
+
+def attention_variant(name, srcs = None, hdrs = [], deps = [], **kwargs):
+    """Declares a mechanism: its library, contract test and runner.
+
+    Makes, for name = "foo":
+      foo                 the library, from foo.cc; linking it registers "foo".
+      foo_contract_test   proves what every variant must (attention/contract).
+      foo_runner          the `mneme` command line with this variant alone, so
+                          that a change to one variant recomputes its cells only.
+
+    Works the same from another workspace that depends on this one.
+
+    Args:
+      name: the variant, as it registers itself.
+      srcs: sources; [name + ".cc"] by default.
+      hdrs: headers.
+      deps: libraries it is made of, beyond the contract itself.
+      **kwargs: passed to the library.
+    """
+    cc_library(
+        name = name,
+        srcs = srcs if srcs != None else [name + ".cc"],
+        hdrs = hdrs,
+        visibility = ["//visibility:public"],
+        deps = deps + [Label("//attention:variant")],
+        # Nothing refers to a plugin; it refers to the registry.
+        alwayslink = True,
+        **kwargs
+    )
+    cc_test(
+        name = name + "_contract_test",
+        size = "small",
+        deps = [
+            ":" + name,
+            Label("//attention/contract"),
+        ],
+    )
+    cc_binary(
+        name = name + "_runner",
+        visibility = ["//visibility:public"],
+        deps = [
+            ":" + name,
+            Label("//harness:mneme_main"),
+        ],
+    )

@@ -1,0 +1,471 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include <algorithm>
+#include <cstddef>
+
+#include "attention/kernels/additive_recurrence.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "attention/kernels/additive_recurrence_backward.cc"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+// After foreach_target.h.
+#include "attention/kernels/additive_recurrence-inl.h"
+#include "attention/kernels/chunk_decay-inl.h"
+#include "attention/kernels/decay_gradient-inl.h"
+#include "attention/kernels/lanes-inl.h"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mneme::kernels {
+namespace HWY_NAMESPACE {
+namespace recurrence {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// With P_ij = s (q_i . k_j) D_ij and the decays D of one chunk, d_P_ij = d_o_i
+// . v_j, M = s d_P D, and Z the gradient of the state behind the chunk,
+//
+//   d_q_i = s D_i S d_o_i + sum_{j <= i} M_ij k_j
+//   d_k_j = D_j Z v_j     + sum_{i >= j} M_ij q_i
+//   d_v_j = D_j Z^T k_j   + sum_{i >= j} P_ij d_o_i
+//   Z'    = D Z + sum_i s D_i q_i d_o_i^T
+//
+// where D_i decays from the chunk's start to i, D_j from j to its end and D
+// across it. The normaliser is one more column of v, which is 1, of d_o, of S
+// and of Z. s is multiplied into q and, at last, into d_q.
+template <typename T>
+class Backward {
+ public:
+  Backward(const AdditiveRecurrence<T>& a, const T* saved,
+           MatrixView<const T> d_o, const T* d_den, T* d_state,
+           const AdditiveRecurrenceGradients<T>& gradients)
+      : a_(a),
+        length_(a.q.rows),
+        key_dim_(a.q.cols),
+        value_dim_(a.v.cols),
+        columns_(value_dim_ + (a.normaliser ? 1 : 0)),
+        saved_(saved),
+        d_o_(d_o),
+        d_den_(a.normaliser ? d_den : nullptr),
+        d_state_(d_state),
+        gradients_(gradients),
+        decays_(a.log_decay != nullptr),
+        wants_d_decay_(decays_ && gradients.d_log_decay != nullptr) {}
+
+  void Run() {
+    if (length_ == 0) return;
+    const size_t chunk = std::min(a_.chunk, length_);
+    LayOutScratch<T>([&](const auto& take) { LayOut(chunk, take); });
+    Stage<T>({d_state_, key_dim_, value_dim_}, d_s_);
+    if (a_.normaliser) Stage<T>(ZOf(d_state_), d_z_);
+    const size_t chunks = (length_ + chunk - 1) / chunk;
+    for (size_t c = chunks; c-- > 0;) {
+      const size_t begin = c * chunk;
+      const size_t length = std::min(chunk, length_ - begin);
+      const T* state =
+          saved_ + c * AdditiveStateSize(key_dim_, value_dim_, a_.normaliser);
+      if (length == 1) {
+        RunToken(begin, state);
+      } else {
+        RunChunk(begin, length, state);
+      }
+    }
+    Unstage(d_s_, {d_state_, key_dim_, value_dim_});
+    if (a_.normaliser) Unstage(d_z_, ZOf(d_state_));
+  }
+
+ private:
+  template <class Take>
+  void LayOut(size_t chunk, const Take& take) {
+    const size_t tokens = std::min(kTile, chunk);
+    const auto tile = [&](size_t rows, size_t cols) {
+      const size_t stride = Tile<T>::Stride(cols);
+      return Tile<T>{take(Padded<T>(rows) * stride), stride};
+    };
+    d_s_ = tile(key_dim_, value_dim_);
+    d_z_ = tile(1, key_dim_);
+    d_v_sum_ = take(Padded<T>(value_dim_));
+    if (chunk == 1) return;
+    q_ = tile(tokens, key_dim_);
+    k_ = tile(tokens, key_dim_);
+    k_transposed_ = tile(key_dim_, tokens);
+    v_ = tile(tokens, columns_);
+    v_transposed_ = tile(columns_, tokens);
+    d_out_ = tile(tokens, columns_);
+    s_ = tile(key_dim_, value_dim_);
+    z_ = tile(1, key_dim_);
+    s_transposed_ = tile(columns_, key_dim_);
+    d_s_transposed_ = tile(columns_, key_dim_);
+    p_ = tile(tokens, tokens);
+    m_ = tile(tokens, tokens);
+    if (decays_) decay_.LayOut(chunk, take);
+    if (wants_d_decay_) {
+      w_ = tile(tokens, tokens);
+      d_decay_.LayOut(chunk, take);
+    }
+  }
+
+  // The normaliser column of a state, as a row.
+  template <typename U>
+  MatrixView<U> ZOf(U* state) const {
+    return {state + key_dim_ * value_dim_, 1, key_dim_};
+  }
+
+  void RunChunk(size_t begin, size_t length, const T* state) {
+    if (decays_) decay_.Start(a_.log_decay + begin, length);
+    if (wants_d_decay_) d_decay_.Start(length);
+    LoadState(state);
+    const size_t tiles = (length + kTile - 1) / kTile;
+    const auto rows = [&](size_t tile) {
+      return std::min(kTile, length - tile * kTile);
+    };
+    for (size_t key = 0; key < tiles; ++key) {
+      LoadKeys(begin + key * kTile, rows(key));
+      T gap = 1;
+      for (size_t query = key; query < tiles; ++query) {
+        LoadQueries(begin + query * kTile, rows(query));
+        const Pair pair{
+            key,       query,      begin + key * kTile, begin + query * kTile,
+            rows(key), rows(query)};
+        if (query == key) {
+          const Tile<T> decay = decays_ ? decay_.Within(key) : Tile<T>();
+          AddPair<Part::kLower, Part::kUpper>(pair, decay);
+          if (wants_d_decay_) d_decay_.AddWithin(key, w_);
+        } else {
+          Tile<T> decay;
+          if (decays_) {
+            decay = decay_.Between(key, query, gap);
+            gap = FlushSubnormal(gap * decay_.Across(query, query + 1));
+          }
+          AddPair<Part::kAll, Part::kAll>(pair, decay);
+          if (wants_d_decay_) d_decay_.AddBetween(key, query, w_);
+        }
+      }
+      if (wants_d_decay_) d_decay_.EndKeys(key);
+    }
+    if (wants_d_decay_) {
+      if (has_state_ && has_future_) {
+        d_decay_.AddStateToState(decay_.AcrossChunk() * StateTimesGradient());
+      }
+      d_decay_.Finish(gradients_.d_log_decay + begin);
+    }
+    for (size_t query = 0; query < tiles; ++query) {
+      const size_t query_begin = begin + query * kTile;
+      // The last tile of queries is still loaded.
+      if (tiles > 1) LoadQueries(query_begin, rows(query));
+      if (decays_) {
+        ScaleRows(decay_.FromChunkStart(query), rows(query), key_dim_, q_);
+      }
+      AddQueriesToGradient(query_begin, rows(query),
+                           decays_ && query == 0 ? decay_.AcrossChunk() : T{1});
+    }
+  }
+
+  // Zero states, at the ends of most training sequences, need no products.
+  void LoadState(const T* state) {
+    Stage<T>({state, key_dim_, value_dim_}, s_);
+    if (a_.normaliser) Stage<T>(ZOf(state), z_);
+    has_state_ = LoadTransposed(s_, z_, s_transposed_);
+    has_future_ = LoadTransposed(d_s_, d_z_, d_s_transposed_);
+  }
+
+  // Transposes a state with its normaliser column, unless it is all zero.
+  bool LoadTransposed(Tile<T> s, Tile<T> z, Tile<T> to) {
+    if (IsZero(s, key_dim_, value_dim_) &&
+        (!a_.normaliser || IsZero(z, 1, key_dim_))) {
+      return false;
+    }
+    Transpose(s, key_dim_, value_dim_, to);
+    if (a_.normaliser) {
+      std::copy_n(z.data, Padded<T>(key_dim_), to.row(value_dim_));
+    }
+    return true;
+  }
+
+  void LoadKeys(size_t begin, size_t rows) {
+    Stage(a_.k.Rows(begin, rows), k_);
+    Transpose(k_, rows, key_dim_, k_transposed_);
+    Stage(a_.v.Rows(begin, rows), v_);
+    if (a_.normaliser) {
+      for (size_t r = 0; r < rows; ++r) v_.row(r)[value_dim_] = 1;
+    }
+    Transpose(v_, rows, columns_, v_transposed_);
+  }
+
+  void LoadQueries(size_t begin, size_t rows) {
+    Stage(a_.q.Rows(begin, rows), q_, a_.scale);
+    Stage(d_o_.Rows(begin, rows), d_out_);
+    if (a_.normaliser) {
+      for (size_t r = 0; r < rows; ++r) {
+        d_out_.row(r)[value_dim_] = d_den_ == nullptr ? 0 : d_den_[begin + r];
+      }
+    }
+  }
+
+  // A tile of keys with a tile of queries, which are loaded.
+  struct Pair {
+    size_t key, query;  // tiles of the chunk
+    size_t key_begin, query_begin;
+    size_t key_rows, query_rows;
+  };
+
+  // kPart is which (query, key) exist, and kTransposed which (key, query).
+  template <Part kPart, Part kTransposed>
+  void AddPair(const Pair& pair, Tile<T> decay) {
+    WeighScores<kPart>(pair, decay);
+    AddToQueries<kPart>(pair);
+    AddToKeys<kTransposed>(pair);
+  }
+
+  // P, M and, for the gradient by the decays, W = P d_P.
+  template <Part kPart>
+  HWY_NOINLINE void WeighScores(const Pair& pair, Tile<T> decay) {
+    const Weigh<kPart, T> weigh{decay, pair.query_rows};
+    Scores<kPart>(pair.query_rows, pair.key_rows,
+                  RowsTimes(q_, k_transposed_, key_dim_),
+                  StoreWeighed<kPart, T>{weigh, p_});
+    Scores<kPart>(pair.query_rows, pair.key_rows,
+                  RowsTimes(d_out_, v_transposed_, columns_),
+                  StoreScoreGradient<kPart>{weigh, p_, m_, w_});
+  }
+
+  template <Part kPart>
+  struct StoreScoreGradient {
+    Weigh<kPart, T> weigh;
+    Tile<T> p, m, w;
+
+    template <class V>
+    HWY_INLINE void operator()(size_t i, size_t j, V d_p) const {
+      const hn::DFromV<V> d;
+      if (w.data != nullptr) {
+        const V product = hn::Mul(d_p, hn::Load(d, p.row(i) + j));
+        hn::Store(weigh.Keep(i, j, product), d, w.row(i) + j);
+      }
+      hn::Store(weigh(i, j, d_p), d, m.row(i) + j);
+    }
+  };
+
+  template <Part kPart>
+  HWY_NOINLINE void AddToQueries(const Pair& pair) {
+    const bool reads_state = pair.key == 0 && has_state_;
+    Mix<kPart>(
+        pair.query_rows, key_dim_,
+        CrossProduct<T, CollectProducts>{
+            reads_state ? RowsTimes(d_out_, s_transposed_, columns_)
+                        : Product<T>(),
+            reads_state && decays_ ? decay_.FromChunkStart(pair.query)
+                                   : nullptr,
+            Collect(q_)},
+        RowsTimes(m_, k_, pair.key_rows),
+        Add(gradients_.d_q, pair.query_begin, pair.query_rows, a_.scale));
+    if (reads_state && wants_d_decay_) {
+      d_decay_.AddStateToQueries(pair.query);
+    }
+  }
+
+  template <Part kPart>
+  HWY_NOINLINE void AddToKeys(const Pair& pair) {
+    const bool reads_future = pair.key == pair.query && has_future_;
+    const T* factors =
+        reads_future && decays_ ? decay_.ToChunkEnd(pair.key) : nullptr;
+    Mix<kPart>(pair.key_rows, key_dim_,
+               CrossProduct<T, CollectProducts>{
+                   reads_future ? RowsTimes(v_, d_s_transposed_, columns_)
+                                : Product<T>(),
+                   factors, Collect(k_)},
+               ColumnsTimes(m_, q_, pair.query_rows),
+               Add(gradients_.d_k, pair.key_begin, pair.key_rows, T{1}));
+    if (reads_future && wants_d_decay_) d_decay_.AddKeysToState(pair.key);
+    Mix<kPart>(pair.key_rows, value_dim_,
+               CrossProduct<T, Ignore>{
+                   reads_future ? RowsTimes(k_, d_s_, key_dim_) : Product<T>(),
+                   factors, Ignore()},
+               ColumnsTimes(p_, d_out_, pair.query_rows),
+               Add(gradients_.d_v, pair.key_begin, pair.key_rows, T{1}));
+  }
+
+  // Unwanted gradients have no rows, so that nothing is stored.
+  static StoreInside<T> Add(MatrixView<T> gradient, size_t begin, size_t rows,
+                            T scale) {
+    if (gradient.data == nullptr) return {MatrixView<T>(), true, scale};
+    return {gradient.Rows(begin, rows), true, scale};
+  }
+
+  // Collects, lane by lane, the products of tokens' vectors with the cross
+  // product's share in their gradients.
+  struct CollectProducts {
+    Tile<T> values;
+    Tile<T> sums;  // none: not wanted
+
+    template <class V>
+    HWY_INLINE void operator()(size_t token, size_t col, V gradient) const {
+      if (sums.data == nullptr) return;
+      const hn::DFromV<V> d;
+      const V other = col == 0 ? hn::Zero(d) : hn::Load(d, sums.row(token));
+      hn::Store(
+          hn::MulAdd(gradient, hn::Load(d, values.row(token) + col), other), d,
+          sums.row(token));
+    }
+  };
+  CollectProducts Collect(Tile<T> values) const {
+    return {values, wants_d_decay_ ? d_decay_.Partial() : Tile<T>()};
+  }
+
+  T StateTimesGradient() const {
+    const hn::ScalableTag<T> d;
+    auto sum = hn::Zero(d);
+    const auto add = [&](const T* x, const T* y, size_t n) HWY_ATTR {
+      for (size_t c = 0; c < n; c += hn::Lanes(d)) {
+        sum = hn::MulAdd(hn::Load(d, x + c), hn::Load(d, y + c), sum);
+      }
+    };
+    for (size_t r = 0; r < key_dim_; ++r) {
+      add(s_.row(r), d_s_.row(r), value_dim_);
+    }
+    if (a_.normaliser) add(z_.data, d_z_.data, key_dim_);
+    return hn::GetLane(hn::SumOfLanes(d, sum));
+  }
+
+  // Z = decay Z + Q^T d_O with the loaded queries.
+  HWY_NOINLINE void AddQueriesToGradient(size_t begin, size_t rows, T decay) {
+    Mix<Part::kAll>(key_dim_, value_dim_, CrossProduct<T, Ignore>(),
+                    ColumnsTimes(q_, d_out_, rows),
+                    UpdateState<T>{decay, d_s_});
+    if (a_.normaliser) {
+      AddRows(q_, d_den_ == nullptr ? 0 : rows, key_dim_,
+              d_den_ == nullptr ? nullptr : d_den_ + begin, decay, d_z_.data);
+    }
+  }
+
+  // The recurrence backwards by one token, row by row of the state, which
+  // saved state is the one before it.
+  HWY_NOINLINE void RunToken(size_t t, const T* state) {
+    const hn::ScalableTag<T> d;
+    const T decay = DecayFactor(a_.log_decay, t);
+    const auto factor = hn::Set(d, decay);
+    const T* v = a_.v.row(t);
+    const T* d_o = d_o_.row(t);
+    const T d_den = d_den_ == nullptr ? 0 : d_den_[t];
+    T d_decay = 0;
+    std::fill_n(d_v_sum_, Padded<T>(value_dim_), T{0});
+    for (size_t row = 0; row < key_dim_; ++row) {
+      const T q_scaled = a_.scale * a_.q(t, row);
+      const auto q = hn::Set(d, q_scaled);
+      const auto k = hn::Set(d, a_.k(t, row));
+      const T* s_before = state + row * value_dim_;
+      T* d_s = d_s_.row(row);
+      auto d_q_sum = hn::Zero(d);
+      auto d_k_sum = hn::Zero(d);
+      auto d_decay_sum = hn::Zero(d);
+      ForEachVector(d, value_dim_, [&](size_t c, const auto& lanes) HWY_ATTR {
+        const auto d_out = lanes.Load(d_o + c);
+        const auto value = lanes.Load(v + c);
+        const auto gradient = hn::MulAdd(q, d_out, hn::Load(d, d_s + c));
+        const auto kept = hn::Mul(factor, lanes.Load(s_before + c));
+        const auto s = hn::MulAdd(k, value, kept);
+        d_q_sum = hn::MulAdd(s, d_out, d_q_sum);
+        d_k_sum = hn::MulAdd(gradient, value, d_k_sum);
+        d_decay_sum = hn::MulAdd(gradient, kept, d_decay_sum);
+        hn::Store(hn::MulAdd(k, gradient, hn::Load(d, d_v_sum_ + c)), d,
+                  d_v_sum_ + c);
+        hn::Store(hn::Mul(factor, gradient), d, d_s + c);
+      });
+      T d_q = hn::GetLane(hn::SumOfLanes(d, d_q_sum));
+      T d_k = hn::GetLane(hn::SumOfLanes(d, d_k_sum));
+      if (wants_d_decay_) {
+        d_decay += hn::GetLane(hn::SumOfLanes(d, d_decay_sum));
+      }
+      if (a_.normaliser) {
+        const T kept = decay * ZOf(state).data[row];
+        const T gradient = d_z_.data[row] + q_scaled * d_den;
+        d_q += (kept + a_.k(t, row)) * d_den;
+        d_k += gradient;
+        d_decay += gradient * kept;
+        d_z_.data[row] = decay * gradient;
+      }
+      if (gradients_.d_q.data != nullptr) {
+        gradients_.d_q(t, row) += a_.scale * d_q;
+      }
+      if (gradients_.d_k.data != nullptr) gradients_.d_k(t, row) += d_k;
+    }
+    if (gradients_.d_v.data != nullptr) {
+      for (size_t c = 0; c < value_dim_; ++c) {
+        gradients_.d_v(t, c) += d_v_sum_[c];
+      }
+    }
+    if (wants_d_decay_) gradients_.d_log_decay[t] += d_decay;
+  }
+
+  const AdditiveRecurrence<T>& a_;
+  const size_t length_;
+  const size_t key_dim_;
+  const size_t value_dim_;
+  const size_t columns_;  // of a state: values and the normaliser
+  const T* const saved_;
+  const MatrixView<const T> d_o_;
+  const T* const d_den_;
+  T* const d_state_;
+  const AdditiveRecurrenceGradients<T>& gradients_;
+  const bool decays_;
+  const bool wants_d_decay_;
+
+  // Scratch. Queries (times the scale) and keys are those of one tile.
+  Tile<T> q_, k_, k_transposed_, v_, v_transposed_, d_out_;
+  Tile<T> p_, m_, w_;
+  Tile<T> s_, z_, s_transposed_;        // the state before the chunk
+  Tile<T> d_s_, d_z_, d_s_transposed_;  // the gradient of the one behind it
+  T* d_v_sum_ = nullptr;
+  ChunkDecay<T> decay_;
+  DecayGradient<T> d_decay_;
+  bool has_state_ = false;
+  bool has_future_ = false;
+};
+
+template <typename T>
+void RunBackward(const AdditiveRecurrence<T>& a, const T* saved,
+                 MatrixView<const T> d_o, const T* d_den, T* d_state,
+                 const AdditiveRecurrenceGradients<T>& gradients) {
+  Backward<T>(a, saved, d_o, d_den, d_state, gradients).Run();
+}
+
+}  // namespace recurrence
+
+void AdditiveBackwardFloat(
+    const AdditiveRecurrence<float>& a, const float* saved,
+    MatrixView<const float> d_o, const float* d_den, float* d_state,
+    const AdditiveRecurrenceGradients<float>& gradients) {
+  recurrence::RunBackward(a, saved, d_o, d_den, d_state, gradients);
+}
+void AdditiveBackwardDouble(
+    const AdditiveRecurrence<double>& a, const double* saved,
+    MatrixView<const double> d_o, const double* d_den, double* d_state,
+    const AdditiveRecurrenceGradients<double>& gradients) {
+  recurrence::RunBackward(a, saved, d_o, d_den, d_state, gradients);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace mneme::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mneme::kernels {
+
+HWY_EXPORT(AdditiveBackwardFloat);
+HWY_EXPORT(AdditiveBackwardDouble);
+
+void AdditiveRecurrenceBackward(
+    const AdditiveRecurrence<float>& a, const float* saved,
+    MatrixView<const float> d_o, const float* d_den, float* d_state,
+    const AdditiveRecurrenceGradients<float>& gradients) {
+  HWY_DYNAMIC_DISPATCH(AdditiveBackwardFloat)
+  (a, saved, d_o, d_den, d_state, gradients);
+}
+void AdditiveRecurrenceBackward(
+    const AdditiveRecurrence<double>& a, const double* saved,
+    MatrixView<const double> d_o, const double* d_den, double* d_state,
+    const AdditiveRecurrenceGradients<double>& gradients) {
+  HWY_DYNAMIC_DISPATCH(AdditiveBackwardDouble)
+  (a, saved, d_o, d_den, d_state, gradients);
+}
+
+}  // namespace mneme::kernels
+#endif  // HWY_ONCE

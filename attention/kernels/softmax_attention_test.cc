@@ -1,0 +1,466 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "attention/kernels/softmax_attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <ostream>
+#include <vector>
+
+#include "attention/kernels/kernel_testing.h"
+#include "attention/kernels/matrix.h"
+#include "attention/kernels/test_matrix.h"
+#include "gtest/gtest.h"
+
+namespace mneme::kernels {
+namespace {
+
+using Doubles = std::vector<double>;
+
+constexpr double kInf = std::numeric_limits<double>::infinity();
+
+struct Problem {
+  size_t queries, keys, key_dim, value_dim;
+  AttentionMask mask;
+};
+
+std::ostream& operator<<(std::ostream& out, const Problem& p) {
+  return out << p.queries << " queries, " << p.keys << " keys, dimensions "
+             << p.key_dim << " and " << p.value_dim << ", causal "
+             << p.mask.causal << ", window " << p.mask.window << ", offset "
+             << p.mask.query_offset;
+}
+
+// Whole and ragged vectors, tiles and blocks of keys; few queries and many.
+const std::vector<Problem>& Problems() {
+  static const auto& problems = *new std::vector<Problem>{
+      {0, 5, 4, 4, {}},
+      {1, 1, 1, 1, {}},
+      {1, 5, 3, 2, {false}},
+      {2, 40, 17, 19, {true, 0, 20}},
+      {3, 300, 32, 32, {true, 50, 250}},
+      {4, 131, 33, 8, {false}},
+      {5, 140, 64, 64, {true, 0, 135}},
+      {7, 7, 5, 3, {}},
+      {8, 257, 16, 48, {false}},
+      {9, 9, 16, 16, {}},
+      {16, 16, 8, 8, {true, 3, 0}},
+      {17, 17, 1, 1, {}},
+      {24, 50, 20, 12, {false, 7, 10}},
+      {31, 64, 32, 32, {true, 0, 33}},
+      {33, 33, 7, 9, {true, 5, 0}},
+      {64, 64, 32, 32, {}},
+      {64, 64, 32, 32, {false}},
+      {65, 70, 31, 34, {true, 0, 2}},
+      {100, 300, 24, 40, {true, 130, 200}},
+      {40, 30, 16, 16, {true, 8, 20}},  // the last queries see no key
+      {40, 0, 16, 16, {}},              // none does
+      {3, 0, 16, 16, {false}},
+      {150, 150, 18, 6, {true, 1, 0}},
+      {200, 200, 8, 8, {true, 129, 0}},
+      {20, 290, 3, 70, {false}},
+      {12, 12, 4, 0, {}},
+      {12, 12, 0, 4, {}},
+  };
+  return problems;
+}
+
+double Scale(const Problem& p) {
+  return p.key_dim == 0 ? 1 : 1 / std::sqrt(p.key_dim);
+}
+
+bool Visible(const AttentionMask& mask, size_t query, size_t key) {
+  const int64_t at = static_cast<int64_t>(mask.query_offset + query);
+  const int64_t j = static_cast<int64_t>(key);
+  if (mask.causal && j > at) return false;
+  return mask.window == 0 || j > at - static_cast<int64_t>(mask.window);
+}
+
+struct OracleResult {
+  Doubles weights;  // [queries, keys]
+  Doubles o, lse;
+};
+
+// Straight from the definition, with the whole matrix of weights.
+OracleResult Oracle(const Problem& p, const Doubles& q, const Doubles& k,
+                    const Doubles& v, double scale) {
+  OracleResult result;
+  for (size_t i = 0; i < p.queries; ++i) {
+    Doubles scores(p.keys, -kInf);
+    double max = -kInf;
+    for (size_t j = 0; j < p.keys; ++j) {
+      if (!Visible(p.mask, i, j)) continue;
+      scores[j] = 0;
+      for (size_t c = 0; c < p.key_dim; ++c) {
+        scores[j] += scale * q[i * p.key_dim + c] * k[j * p.key_dim + c];
+      }
+      max = std::max(max, scores[j]);
+    }
+    double sum = 0;
+    for (double score : scores) {
+      if (score != -kInf) sum += std::exp(score - max);
+    }
+    const double lse = sum == 0 ? -kInf : max + std::log(sum);
+    result.lse.push_back(lse);
+    Doubles o(p.value_dim);
+    for (size_t j = 0; j < p.keys; ++j) {
+      const double weight = scores[j] == -kInf ? 0 : std::exp(scores[j] - lse);
+      result.weights.push_back(weight);
+      for (size_t c = 0; c < p.value_dim; ++c) {
+        o[c] += weight * v[j * p.value_dim + c];
+      }
+    }
+    result.o.insert(result.o.end(), o.begin(), o.end());
+  }
+  return result;
+}
+
+struct OracleGradients {
+  Doubles d_q, d_k, d_v;
+};
+
+// The gradient of sum(d_o * o), by the chain rule.
+OracleGradients Differentiate(const Problem& p, const Doubles& q,
+                              const Doubles& k, const Doubles& v, double scale,
+                              const Doubles& d_o) {
+  const OracleResult forward = Oracle(p, q, k, v, scale);
+  OracleGradients d{Doubles(q.size()), Doubles(k.size()), Doubles(v.size())};
+  for (size_t i = 0; i < p.queries; ++i) {
+    double mean = 0;
+    Doubles d_weights(p.keys);
+    for (size_t j = 0; j < p.keys; ++j) {
+      const double weight = forward.weights[i * p.keys + j];
+      for (size_t c = 0; c < p.value_dim; ++c) {
+        d_weights[j] += d_o[i * p.value_dim + c] * v[j * p.value_dim + c];
+        d.d_v[j * p.value_dim + c] += weight * d_o[i * p.value_dim + c];
+      }
+      mean += weight * d_weights[j];
+    }
+    for (size_t j = 0; j < p.keys; ++j) {
+      const double d_score =
+          forward.weights[i * p.keys + j] * (d_weights[j] - mean);
+      for (size_t c = 0; c < p.key_dim; ++c) {
+        d.d_q[i * p.key_dim + c] += scale * d_score * k[j * p.key_dim + c];
+        d.d_k[j * p.key_dim + c] += scale * d_score * q[i * p.key_dim + c];
+      }
+    }
+  }
+  return d;
+}
+
+template <typename T>
+struct Tolerance;
+template <>
+struct Tolerance<float> {
+  static constexpr double kRelative = 1e-5, kAbsolute = 5e-6;
+};
+template <>
+struct Tolerance<double> {
+  static constexpr double kRelative = 1e-12, kAbsolute = 1e-13;
+};
+
+template <typename T>
+struct Inputs {
+  explicit Inputs(const Problem& p, double deviation = 1.0)
+      : q(TestMatrix<T>::Random(p.queries, p.key_dim, 3, 1, deviation)),
+        k(TestMatrix<T>::Random(p.keys, p.key_dim, 0, 2, deviation)),
+        v(TestMatrix<T>::Random(p.keys, p.value_dim, 5, 3)) {}
+
+  OracleResult Expected(const Problem& p, double scale) const {
+    return Oracle(p, q.template Values<double>(), k.template Values<double>(),
+                  v.template Values<double>(), scale);
+  }
+
+  TestMatrix<T> q, k, v;
+};
+
+template <typename T>
+struct Outputs {
+  explicit Outputs(const Problem& p)
+      : o(p.queries, p.value_dim, 2, T{77}), lse(p.queries, 77) {}
+
+  TestMatrix<T> o;
+  std::vector<T> lse;
+};
+
+// Arguments are read-only views, whatever the caller has.
+template <typename T>
+void Forward(const Problem& p, const Inputs<T>& in, double scale,
+             Outputs<T>* out) {
+  SoftmaxAttentionForward(in.q.view(), in.k.view(), in.v.view(),
+                          static_cast<T>(scale), p.mask, out->o.view(),
+                          out->lse.data());
+}
+
+template <typename T>
+struct Gradients {
+  // Starts from `initial`, which the kernel adds to.
+  Gradients(const Problem& p, T initial)
+      : d_q(p.queries, p.key_dim, 1, initial),
+        d_k(p.keys, p.key_dim, 4, initial),
+        d_v(p.keys, p.value_dim, 0, initial) {}
+
+  TestMatrix<T> d_q, d_k, d_v;
+};
+
+template <typename T>
+void Backward(const Problem& p, const Inputs<T>& in, double scale,
+              const Outputs<T>& out, const TestMatrix<T>& d_o,
+              Gradients<T>* gradients) {
+  SoftmaxAttentionBackward(in.q.view(), in.k.view(), in.v.view(), out.o.view(),
+                           out.lse.data(), d_o.view(), static_cast<T>(scale),
+                           p.mask, gradients->d_q.view(), gradients->d_k.view(),
+                           gradients->d_v.view());
+}
+
+template <typename T>
+class SoftmaxAttentionTest : public testing::Test {};
+using Types = testing::Types<float, double>;
+TYPED_TEST_SUITE(SoftmaxAttentionTest, Types);
+
+TYPED_TEST(SoftmaxAttentionTest, ForwardMatchesDefinition) {
+  using T = TypeParam;
+  for (const Problem& p : Problems()) {
+    SCOPED_TRACE(testing::PrintToString(p));
+    const Inputs<T> in(p);
+    const OracleResult expected = in.Expected(p, Scale(p));
+    ForEachSimdTarget([&] {
+      Outputs<T> out(p);
+      Forward(p, in, Scale(p), &out);
+      ExpectNear(expected.o, out.o.Values(), Tolerance<T>::kRelative,
+                 Tolerance<T>::kAbsolute, "o");
+      ExpectNear(expected.lse, out.lse, Tolerance<T>::kRelative,
+                 Tolerance<T>::kAbsolute, "lse");
+      EXPECT_TRUE(out.o.GapsIntact());
+
+      Outputs<T> again(p);
+      SoftmaxAttentionForward(in.q.view(), in.k.view(), in.v.view(),
+                              static_cast<T>(Scale(p)), p.mask, again.o.view(),
+                              nullptr);
+      EXPECT_EQ(out.o.Values(), again.o.Values()) << "a repeated call differs";
+    });
+  }
+}
+
+TYPED_TEST(SoftmaxAttentionTest, BackwardMatchesDefinition) {
+  using T = TypeParam;
+  constexpr double kInitial = 0.5;
+  for (const Problem& p : Problems()) {
+    SCOPED_TRACE(testing::PrintToString(p));
+    const Inputs<T> in(p);
+    const auto d_o = TestMatrix<T>::Random(p.queries, p.value_dim, 1, 4);
+    OracleGradients expected = Differentiate(
+        p, in.q.template Values<double>(), in.k.template Values<double>(),
+        in.v.template Values<double>(), Scale(p),
+        d_o.template Values<double>());
+    for (Doubles* d : {&expected.d_q, &expected.d_k, &expected.d_v}) {
+      for (double& x : *d) x += kInitial;
+    }
+    ForEachSimdTarget([&] {
+      Outputs<T> out(p);
+      Forward(p, in, Scale(p), &out);
+      Gradients<T> d(p, kInitial);
+      Backward(p, in, Scale(p), out, d_o, &d);
+      // Sums over up to 200 queries.
+      constexpr double kRelative = 2 * Tolerance<T>::kRelative;
+      constexpr double kAbsolute = 4 * Tolerance<T>::kAbsolute;
+      ExpectNear(expected.d_q, d.d_q.Values(), kRelative, kAbsolute, "d_q");
+      ExpectNear(expected.d_k, d.d_k.Values(), kRelative, kAbsolute, "d_k");
+      ExpectNear(expected.d_v, d.d_v.Values(), kRelative, kAbsolute, "d_v");
+      EXPECT_TRUE(d.d_q.GapsIntact());
+      EXPECT_TRUE(d.d_k.GapsIntact());
+      EXPECT_TRUE(d.d_v.GapsIntact());
+
+      Gradients<T> again(p, kInitial);
+      Backward(p, in, Scale(p), out, d_o, &again);
+      EXPECT_EQ(d.d_q.Values(), again.d_q.Values());
+      EXPECT_EQ(d.d_k.Values(), again.d_k.Values());
+      EXPECT_EQ(d.d_v.Values(), again.d_v.Values());
+    });
+  }
+}
+
+TEST(SoftmaxAttentionGradientTest, MatchesCentralDifferences) {
+  const std::vector<Problem> problems = {
+      {6, 6, 3, 5, {}},
+      {9, 14, 5, 3, {true, 4, 5}},
+      {18, 7, 4, 4, {false}},
+      {10, 6, 2, 3, {true, 3, 2}},  // the last queries see no key
+  };
+  for (const Problem& p : problems) {
+    SCOPED_TRACE(testing::PrintToString(p));
+    const Inputs<double> in(p);
+    const auto d_o = TestMatrix<double>::Random(p.queries, p.value_dim, 0, 4);
+    Doubles q = in.q.Values(), k = in.k.Values(), v = in.v.Values();
+    const Doubles weight = d_o.Values();
+    const auto loss = [&] {
+      const OracleResult result = Oracle(p, q, k, v, Scale(p));
+      double sum = 0;
+      for (size_t i = 0; i < weight.size(); ++i) sum += weight[i] * result.o[i];
+      return sum;
+    };
+    const Doubles d_q = CentralDifferences(&q, loss);
+    const Doubles d_k = CentralDifferences(&k, loss);
+    const Doubles d_v = CentralDifferences(&v, loss);
+    ForEachSimdTarget([&] {
+      Outputs<double> out(p);
+      Forward(p, in, Scale(p), &out);
+      Gradients<double> d(p, 0);
+      Backward(p, in, Scale(p), out, d_o, &d);
+      ExpectNear(d_q, d.d_q.Values(), 1e-3, 1e-5, "d_q");
+      ExpectNear(d_k, d.d_k.Values(), 1e-3, 1e-5, "d_k");
+      ExpectNear(d_v, d.d_v.Values(), 1e-3, 1e-5, "d_v");
+    });
+  }
+}
+
+// Attention of queries [first, first + rows) of a longer sequence, alone.
+template <typename T>
+void ForwardPart(const Problem& p, const Inputs<T>& in, size_t first,
+                 size_t rows, Outputs<T>* out) {
+  AttentionMask mask = p.mask;
+  mask.query_offset += first;
+  SoftmaxAttentionForward(in.q.view().Rows(first, rows), in.k.view(),
+                          in.v.view(), static_cast<T>(Scale(p)), mask,
+                          out->o.view().Rows(first, rows), &out->lse[first]);
+}
+
+TYPED_TEST(SoftmaxAttentionTest, QueriesDoNotDependOnEachOther) {
+  using T = TypeParam;
+  for (const size_t window : {0, 45}) {
+    const Problem p = {300, 300, 20, 24, {true, window, 0}};
+    const Inputs<T> in(p);
+    ForEachSimdTarget([&] {
+      Outputs<T> all(p);
+      Forward(p, in, Scale(p), &all);
+      // To the bit with more than 8 queries; 300 is a multiple of 12 and 100.
+      for (const size_t rows : {size_t{12}, size_t{100}}) {
+        Outputs<T> parts(p);
+        for (size_t first = 0; first < p.queries; first += rows) {
+          ForwardPart(p, in, first, rows, &parts);
+        }
+        EXPECT_EQ(all.o.Values(), parts.o.Values()) << rows << " rows";
+        EXPECT_EQ(all.lse, parts.lse) << rows << " rows";
+      }
+      // Up to rounding with few.
+      for (const size_t rows : {1, 2, 5, 6}) {
+        Outputs<T> parts(p);
+        for (size_t first = 0; first < p.queries; first += rows) {
+          ForwardPart(p, in, first, rows, &parts);
+        }
+        ExpectNear(all.o.template Values<double>(), parts.o.Values(),
+                   Tolerance<T>::kRelative, Tolerance<T>::kAbsolute, "o");
+      }
+    });
+  }
+}
+
+TYPED_TEST(SoftmaxAttentionTest, HugeScoresDoNotOverflow) {
+  using T = TypeParam;
+  for (const size_t queries : {size_t{3}, size_t{70}}) {
+    const Problem p = {queries, 140, 4, 4, {true, 0, 140 - queries}};
+    // Scores of about 1e4, so that nearly all weights are 0 or 1.
+    Inputs<T> in(p, 50);
+    const OracleResult expected = in.Expected(p, 2);
+    ForEachSimdTarget([&] {
+      Outputs<T> out(p);
+      Forward(p, in, 2, &out);
+      // Scores have errors of about 1e4 times the machine epsilon, which is
+      // what weights that are not 0 or 1 have as relative errors.
+      constexpr double kError = 4e4 * std::numeric_limits<T>::epsilon();
+      ExpectNear(expected.o, out.o.Values(), kError, kError, "o");
+      ExpectNear(expected.lse, out.lse, 1e-6, 1e-6, "lse");
+      Gradients<T> d(p, 0);
+      Backward(p, in, 2, out, in.v, &d);  // any d_o of that shape
+    });
+  }
+}
+
+// What is not finite reaches the queries that see it and no other.
+TYPED_TEST(SoftmaxAttentionTest, NonFiniteValuesStayCausal) {
+  using T = TypeParam;
+  constexpr T kNaN = std::numeric_limits<T>::quiet_NaN();
+  constexpr size_t kKey = 37;
+  const std::vector<Problem> problems = {
+      {70, 70, 8, 24, {true, 0, 0}},
+      {70, 70, 8, 24, {true, 10, 0}},
+      {8, 40, 8, 24, {true, 0, 32}},
+      {8, 64, 8, 24, {true, 10, 42}},
+  };
+  for (const Problem& p : problems) {
+    SCOPED_TRACE(testing::PrintToString(p));
+    const Inputs<T> clean(p);
+    const OracleResult expected = clean.Expected(p, Scale(p));
+    for (const bool in_value : {false, true}) {
+      for (const T poison : {kNaN, static_cast<T>(kInf)}) {
+        Inputs<T> in(p);
+        (in_value ? in.v : in.k).view()(kKey, 1) = poison;
+        ForEachSimdTarget([&] {
+          Outputs<T> out(p);
+          Forward(p, in, Scale(p), &out);
+          for (size_t i = 0; i < p.queries; ++i) {
+            const T got = out.o.view()(i, 1);
+            if (!Visible(p.mask, i, kKey)) {
+              EXPECT_NEAR(got, expected.o[i * p.value_dim + 1], 1e-5) << i;
+              EXPECT_NEAR(out.lse[i], expected.lse[i], 1e-5) << i;
+            } else if (std::isnan(poison)) {
+              EXPECT_TRUE(std::isnan(got)) << i << ": " << got;
+            } else if (in_value) {
+              EXPECT_EQ(got, poison) << i;
+            }
+          }
+        });
+      }
+    }
+  }
+}
+
+TYPED_TEST(SoftmaxAttentionTest, NaNQueryTouchesItsRowOnly) {
+  using T = TypeParam;
+  for (const bool causal : {false, true}) {
+    const Problem p = {40, 40, 8, 8, {causal}};
+    Inputs<T> in(p);
+    in.q.view()(20, 3) = std::numeric_limits<T>::quiet_NaN();
+    ForEachSimdTarget([&] {
+      Outputs<T> out(p);
+      Forward(p, in, Scale(p), &out);
+      for (size_t i = 0; i < p.queries; ++i) {
+        EXPECT_EQ(std::isnan(out.o.view()(i, 0)), i == 20) << i;
+        EXPECT_EQ(std::isnan(out.lse[i]), i == 20) << i;
+      }
+      Gradients<T> d(p, 0);
+      Backward(p, in, Scale(p), out, in.v, &d);
+      for (size_t i = 0; i < p.queries; ++i) {
+        EXPECT_EQ(std::isnan(d.d_q.view()(i, 0)), i == 20) << i;
+        // The keys that it sees; their neighbours may be touched, too.
+        if (Visible(p.mask, 20, i)) {
+          EXPECT_TRUE(std::isnan(d.d_k.view()(i, 0))) << i;
+        }
+      }
+    });
+  }
+}
+
+// Thousands of equal weights: a single running sum would be biased.
+TYPED_TEST(SoftmaxAttentionTest, LongSumsKeepTheirDigits) {
+  using T = TypeParam;
+  for (const size_t queries : {size_t{1}, size_t{20}}) {
+    constexpr size_t kKeys = 20000;
+    const Problem p = {queries, kKeys, 2, 3, {false}};
+    Inputs<T> in(p, 1e-3);
+    for (size_t j = 0; j < kKeys; ++j) in.v.view()(j, 0) = T{0.3};
+    const OracleResult expected = in.Expected(p, 1);
+    ForEachSimdTarget([&] {
+      Outputs<T> out(p);
+      Forward(p, in, 1, &out);
+      ExpectNear(expected.o, out.o.Values(), 3e-6, 1e-6, "o");
+      ExpectNear(expected.lse, out.lse, 1e-6, 0, "lse");
+    });
+  }
+}
+
+}  // namespace
+}  // namespace mneme::kernels

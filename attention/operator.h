@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The first face of a variant: the bare mechanism on per-head arrays, without
+// parameters. It is what numerical proofs, throughput, capacity probes and
+// `mneme apply` use, and what mixers are built from.
+//
+// Arrays are [batch, length, heads, dim] in memory, so a projection's output is
+// an operator's input as it stands.
+
+#ifndef MNEME_ATTENTION_OPERATOR_H_
+#define MNEME_ATTENTION_OPERATOR_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "attention/kernels/parallel.h"
+#include "attention/state.h"
+#include "attention/tensor/tape.h"
+
+namespace mneme {
+
+// Three ways to compute the same function. kParallel looks at all tokens at
+// once; kChunked runs through blocks of tokens, carrying the state; kRecurrent
+// takes one token at a time, as decoding does.
+enum class Form { kParallel, kChunked, kRecurrent };
+absl::string_view FormName(Form form);
+absl::StatusOr<Form> ParseForm(absl::string_view name);
+
+// The sizes of a call, inferred from its inputs.
+struct Dims {
+  int64_t batch = 1;
+  int64_t length = 1;
+  int64_t heads = 1;     // query heads
+  int64_t kv_heads = 1;  // key/value heads; divides heads
+  int64_t key_dim = 1;
+  int64_t value_dim = 1;
+};
+
+// Which numbers an input may hold.
+enum class Domain {
+  kReal,         // any
+  kNonPositive,  // log decays
+  kUnit,         // (0, 1): write strengths, gates
+};
+
+// A named input. axes is a string of one letter per axis: B batch, L length,
+// H query heads, G key/value heads, K key_dim, V value_dim. Queries are "BLHK".
+struct InputSpec {
+  std::string name;
+  std::string axes;
+  std::string doc;
+  Domain domain = Domain::kReal;
+};
+
+// Sizes that make all inputs fit their specs, or InvalidArgument that names the
+// input, its shape and the axis that disagrees.
+absl::StatusOr<Dims> InferDims(absl::Span<const InputSpec> specs,
+                               absl::Span<const Tensor> inputs);
+
+// The shape an input must have under dims.
+Shape InputShape(const InputSpec& spec, const Dims& dims);
+
+// Reproducible inputs of the given sizes: standard normal, or in their domain.
+std::vector<Tensor> RandomInputs(absl::Span<const InputSpec> specs,
+                                 const Dims& dims, DType dtype, uint64_t seed);
+
+// One evaluation of an operator.
+struct OperatorCall {
+  // In. inputs are in the order of Inputs() and fit dims.
+  absl::Span<const Tensor> inputs;
+  Dims dims;
+  Form form = Form::kChunked;
+  // Continues from this state and advances it; null starts from nothing.
+  State* state = nullptr;
+  // Keep in `saved` what Backward needs.
+  bool keep = false;
+  Arena* arena = nullptr;  // where saved tensors live
+  kernels::ThreadPool* pool = nullptr;
+
+  // Out. output [batch, length, heads, value_dim] is allocated by the caller.
+  Tensor output;
+  std::vector<Tensor> saved;
+};
+
+// What one call costs, as exact functions of the shape: rooflines divide by it.
+struct Cost {
+  double flops = 0;  // multiply and add count one each; masked work does not
+  double exps = 0;   // exponentials, which share the FMA ports
+  double bytes = 0;  // compulsory traffic: inputs, outputs, state, once each
+};
+
+// Immutable and thread-safe; all working memory is in the call.
+class Operator {
+ public:
+  virtual ~Operator() = default;
+
+  virtual std::vector<InputSpec> Inputs() const = 0;
+
+  // Computes call->output. Inputs have been checked by RunOperator.
+  virtual absl::Status Forward(OperatorCall* call) const = 0;
+
+  // Given a finished call with keep (and no state), adds to the gradients of
+  // the inputs; an empty tensor is a gradient nobody wants.
+  virtual absl::Status Backward(const OperatorCall& call,
+                                const Tensor& d_output,
+                                absl::Span<const Tensor> d_inputs) const = 0;
+
+  // A state that has seen nothing; dims.length is not used.
+  virtual std::unique_ptr<State> NewState(const Dims& dims,
+                                          DType dtype) const = 0;
+
+  // Bytes of the float32 state of a batch after dims.length tokens. The
+  // contract test holds this formula against State::bytes.
+  virtual int64_t StateBytes(const Dims& dims) const = 0;
+
+  // Of a causal forward over the whole length, in float32.
+  virtual Cost ForwardCost(const Dims& dims, Form form) const = 0;
+
+  // The independent oracle: the same function in float64, written straight from
+  // the definition (one loop per sum, nothing shared with the kernels).
+  virtual absl::Status Reference(const OperatorCall& call) const = 0;
+};
+
+// Checks the inputs, fills call->dims and runs Forward. call->output is
+// allocated (from call->arena if given) when empty.
+absl::Status RunOperator(const Operator& op, OperatorCall* call);
+
+// The operator as one differentiable step on a tape: its fused Backward is the
+// gradient. With a state (decoding) the result is not differentiable.
+Variable ApplyOperator(const Operator& op, absl::Span<const Variable> inputs,
+                       Form form, State* state = nullptr);
+
+}  // namespace mneme
+
+#endif  // MNEME_ATTENTION_OPERATOR_H_

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "attention/operator.h"
+
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+
+namespace mneme {
+namespace {
+
+const std::vector<InputSpec> kSpecs = {
+    {"q", "BLHK", "queries"},
+    {"k", "BLGK", "keys"},
+    {"v", "BLGV", "values"},
+    {"g", "BLH", "log decay", Domain::kNonPositive}};
+
+std::vector<Tensor> Inputs(std::vector<Shape> shapes) {
+  std::vector<Tensor> inputs;
+  for (Shape& shape : shapes) inputs.emplace_back(DType::kFloat32, shape);
+  return inputs;
+}
+
+std::string Error(std::vector<Shape> shapes) {
+  return std::string(InferDims(kSpecs, Inputs(shapes)).status().message());
+}
+
+TEST(InferDims, ReadsEveryAxis) {
+  const auto dims = InferDims(
+      kSpecs, Inputs({{2, 5, 6, 4}, {2, 5, 3, 4}, {2, 5, 3, 7}, {2, 5, 6}}));
+  ASSERT_TRUE(dims.ok()) << dims.status();
+  EXPECT_EQ(dims->batch, 2);
+  EXPECT_EQ(dims->length, 5);
+  EXPECT_EQ(dims->heads, 6);
+  EXPECT_EQ(dims->kv_heads, 3);
+  EXPECT_EQ(dims->key_dim, 4);
+  EXPECT_EQ(dims->value_dim, 7);
+  EXPECT_EQ(InputShape(kSpecs[2], *dims), Shape({2, 5, 3, 7}));
+}
+
+TEST(InferDims, NamesWhatDoesNotFit) {
+  const std::string keys =
+      Error({{2, 5, 6, 4}, {2, 5, 3, 9}, {2, 5, 3, 7}, {2, 5, 6}});
+  EXPECT_NE(keys.find("input k"), std::string::npos) << keys;
+  EXPECT_NE(keys.find("key_dim"), std::string::npos) << keys;
+  const std::string rank =
+      Error({{2, 5, 6, 4}, {2, 5, 3, 4}, {2, 5, 21}, {2, 5, 6}});
+  EXPECT_NE(rank.find("input v"), std::string::npos) << rank;
+  const std::string groups =
+      Error({{2, 5, 6, 4}, {2, 5, 4, 4}, {2, 5, 4, 7}, {2, 5, 6}});
+  EXPECT_NE(groups.find("divide"), std::string::npos) << groups;
+  auto mixed = Inputs({{2, 5, 6, 4}, {2, 5, 3, 4}, {2, 5, 3, 7}, {2, 5, 6}});
+  mixed[2] = Tensor(DType::kFloat64, mixed[2].shape());
+  EXPECT_FALSE(InferDims(kSpecs, mixed).ok());
+  EXPECT_FALSE(InferDims(kSpecs, {}).ok());
+}
+
+TEST(RandomInputs, StayInTheirDomain) {
+  Dims dims;
+  dims.length = 100;
+  const auto inputs = RandomInputs(kSpecs, dims, DType::kFloat64, 1);
+  for (double g : inputs[3].ToDoubles()) EXPECT_LE(g, 0);
+  EXPECT_EQ(inputs[0].ToDoubles(),
+            RandomInputs(kSpecs, dims, DType::kFloat64, 1)[0].ToDoubles());
+}
+
+TEST(Form, NamesRoundTrip) {
+  for (Form form : {Form::kParallel, Form::kChunked, Form::kRecurrent}) {
+    ASSERT_TRUE(ParseForm(FormName(form)).ok());
+    EXPECT_EQ(*ParseForm(FormName(form)), form);
+  }
+  const absl::Status status = ParseForm("chunkd").status();
+  EXPECT_NE(status.message().find("chunked"), absl::string_view::npos);
+}
+
+}  // namespace
+}  // namespace mneme

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "attention/parts/additive_heads.h"
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "attention/kernels/additive_recurrence.h"
+
+namespace mneme {
+namespace {
+
+using kernels::MatrixView;
+
+// The kernel's view of one (batch, head).
+template <typename T>
+kernels::AdditiveRecurrence<T> OneHead(const AdditiveHeads& a, int64_t b,
+                                       int64_t h) {
+  kernels::AdditiveRecurrence<T> head;
+  head.q = a.query.Sequence<T>(b, h);
+  head.k = a.key.Sequence<T>(b, h);
+  head.v = a.value.Sequence<T>(b, h);
+  if (!a.log_decay.empty()) {
+    head.log_decay =
+        a.log_decay.data<T>() + (b * a.query.dim(2) + h) * a.query.dim(1);
+  }
+  head.scale = static_cast<T>(a.scale);
+  head.chunk = static_cast<size_t>(a.chunk);
+  head.normaliser = a.normaliser;
+  return head;
+}
+
+// Calls run(b, h, i) with i = b * heads + h for every head of the batch.
+template <typename Run>
+void ForEachHead(const AdditiveHeads& a, const Run& run) {
+  const int64_t heads = a.query.dim(2);
+  kernels::ParallelFor(a.pool, a.query.dim(0) * heads,
+                       [&](size_t i, int) { run(i / heads, i % heads, i); });
+}
+
+size_t StateSize(const AdditiveHeads& a) {
+  return kernels::AdditiveStateSize(a.query.dim(3), a.value.dim(3),
+                                    a.normaliser);
+}
+
+size_t SavedSize(const AdditiveHeads& a) {
+  return kernels::AdditiveSavedSize(a.query.dim(1), a.chunk, StateSize(a));
+}
+
+template <typename T>
+MatrixView<T> OptionalSequence(const Tensor& t, int64_t b, int64_t h) {
+  return t.empty() ? MatrixView<T>() : t.Sequence<T>(b, h);
+}
+
+}  // namespace
+
+int64_t ChunkOf(Form form, int64_t length, int64_t chunked) {
+  switch (form) {
+    case Form::kParallel:
+      return std::max<int64_t>(length, 1);
+    case Form::kChunked:
+      return chunked;
+    case Form::kRecurrent:
+      return 1;
+  }
+  return chunked;
+}
+
+std::unique_ptr<DenseState> NewAdditiveState(const Dims& dims, int64_t key_dim,
+                                             bool normaliser, DType dtype) {
+  const int64_t size =
+      kernels::AdditiveStateSize(key_dim, dims.value_dim, normaliser);
+  return std::make_unique<DenseState>(dtype,
+                                      Shape({dims.batch, dims.heads, size}));
+}
+
+void AdditiveHeadsForward(const AdditiveHeads& a, State* state,
+                          const Tensor& output, const Tensor& denominator,
+                          Arena* arena, Tensor* saved) {
+  const int64_t batch = a.query.dim(0), length = a.query.dim(1),
+                heads = a.query.dim(2);
+  const int64_t size = StateSize(a);
+  const DType dtype = a.query.dtype();
+  if (saved != nullptr) {
+    const Shape shape({batch * heads, static_cast<int64_t>(SavedSize(a))});
+    *saved =
+        arena == nullptr ? Tensor(dtype, shape) : Tensor(arena, dtype, shape);
+  }
+  DispatchDType(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    ForEachHead(a, [&](int64_t b, int64_t h, int64_t i) {
+      std::vector<T> scratch;
+      T* head_state;
+      if (state != nullptr) {
+        head_state =
+            static_cast<DenseState*>(state)->tensor().data<T>() + i * size;
+      } else {
+        scratch.resize(size);
+        head_state = scratch.data();
+      }
+      kernels::AdditiveRecurrenceForward(
+          OneHead<T>(a, b, h), head_state, output.Sequence<T>(b, h),
+          denominator.empty() ? nullptr : denominator.data<T>() + i * length,
+          saved == nullptr ? nullptr : saved->data<T>() + i * saved->dim(1));
+    });
+  });
+}
+
+void AdditiveHeadsBackward(const AdditiveHeads& a, const Tensor& saved,
+                           const Tensor& d_output, const Tensor& d_denominator,
+                           const Tensor& d_query, const Tensor& d_key,
+                           const Tensor& d_value, const Tensor& d_log_decay) {
+  const int64_t length = a.query.dim(1), size = StateSize(a);
+  DispatchDType(a.query.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    ForEachHead(a, [&](int64_t b, int64_t h, int64_t i) {
+      kernels::AdditiveRecurrenceGradients<T> gradients;
+      gradients.d_q = OptionalSequence<T>(d_query, b, h);
+      gradients.d_k = OptionalSequence<T>(d_key, b, h);
+      gradients.d_v = OptionalSequence<T>(d_value, b, h);
+      if (!d_log_decay.empty()) {
+        gradients.d_log_decay = d_log_decay.data<T>() + i * length;
+      }
+      std::vector<T> d_state(size);  // nothing reads the final state
+      kernels::AdditiveRecurrenceBackward(
+          OneHead<T>(a, b, h), saved.data<T>() + i * saved.dim(1),
+          d_output.Sequence<T>(b, h),
+          d_denominator.empty() ? nullptr
+                                : d_denominator.data<T>() + i * length,
+          d_state.data(), gradients);
+    });
+  });
+}
+
+Cost AdditiveHeadsCost(const Dims& dims, int64_t key_dim, int64_t chunk,
+                       bool decay, bool normaliser) {
+  const double tokens =
+      static_cast<double>(dims.batch) * dims.heads * dims.length;
+  const double k = key_dim, v = dims.value_dim + (normaliser ? 1 : 0);
+  const double c = std::min<double>(chunk, dims.length);
+  Cost cost;
+  // Scores and their product with values over the causal half of a chunk, then
+  // the chunk's read of and write to the state.
+  cost.flops = tokens * ((c + 1) * (k + v) + 4 * k * v);
+  cost.exps = decay ? tokens * (c + 1) / 2 : 0;
+  cost.bytes = sizeof(float) * tokens * (2 * k + 2 * v + 2 * k * v / c);
+  return cost;
+}
+
+}  // namespace mneme

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The additive recurrence (kernels/additive_recurrence.h) over all heads of a
+// batch: what linear attention, retention, state space duality and the feature
+// map mechanisms have in common. A variant's operator is this plus its feature
+// map and its choice of decay.
+
+#ifndef MNEME_ATTENTION_PARTS_ADDITIVE_HEADS_H_
+#define MNEME_ATTENTION_PARTS_ADDITIVE_HEADS_H_
+
+#include <cstdint>
+
+#include "attention/kernels/parallel.h"
+#include "attention/operator.h"
+#include "attention/state.h"
+#include "attention/tensor/tensor.h"
+
+namespace mneme {
+
+// [batch, length, heads, *] arrays; every head has its own key and value.
+struct AdditiveHeads {
+  Tensor query, key, value;
+  Tensor log_decay;  // [batch, heads, length], each <= 0; empty: no decay
+  double scale = 1;
+  int64_t chunk = 64;  // tokens a block
+  bool normaliser = false;
+  kernels::ThreadPool* pool = nullptr;
+};
+
+// Tokens a block for a form: the whole length, `chunked`, or one.
+int64_t ChunkOf(Form form, int64_t length, int64_t chunked);
+
+// A zero state for each (batch, head): key_dim x value_dim numbers, and key_dim
+// more with a normaliser.
+std::unique_ptr<DenseState> NewAdditiveState(const Dims& dims, int64_t key_dim,
+                                             bool normaliser, DType dtype);
+
+// Writes the numerators to output [batch, length, heads, value_dim] and, with a
+// normaliser, the denominators to denominator [batch, heads, length]. state is
+// advanced; null starts from zero. saved, if not null, receives what the
+// backward needs, in memory from arena.
+void AdditiveHeadsForward(const AdditiveHeads& a, State* state,
+                          const Tensor& output, const Tensor& denominator,
+                          Arena* arena, Tensor* saved);
+
+// Adds to the gradients of query, key and value (empty: unwanted), given those
+// of the numerators and the denominators (empty without a normaliser).
+void AdditiveHeadsBackward(const AdditiveHeads& a, const Tensor& saved,
+                           const Tensor& d_output, const Tensor& d_denominator,
+                           const Tensor& d_query, const Tensor& d_key,
+                           const Tensor& d_value, const Tensor& d_log_decay);
+
+// FLOPs, exponentials and bytes of a forward with states of key_dim x
+// value_dim.
+Cost AdditiveHeadsCost(const Dims& dims, int64_t key_dim, int64_t chunk,
+                       bool decay, bool normaliser);
+
+}  // namespace mneme
+
+#endif  // MNEME_ATTENTION_PARTS_ADDITIVE_HEADS_H_

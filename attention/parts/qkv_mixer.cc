@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "attention/parts/qkv_mixer.h"
+
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "attention/tensor/ops.h"
+
+namespace mneme {
+
+const Parameter* AddDense(const MixerConfig& config, const std::string& name,
+                          int64_t in, int64_t out, double xavier_gain) {
+  const Init init = xavier_gain > 0
+                        ? Init::Xavier(in, out, xavier_gain)
+                        : Init::Uniform(1 / std::sqrt(static_cast<double>(in)));
+  return config.parameters->Add(absl::StrCat(config.name, ".", name), {in, out},
+                                init);
+}
+
+QkvMixer::Layout QkvMixer::EvenLayout(const MixerConfig& config) {
+  Layout layout;
+  layout.heads = layout.kv_heads = config.heads;
+  layout.key_dim = layout.value_dim = config.width / config.heads;
+  return layout;
+}
+
+QkvMixer::QkvMixer(const MixerConfig& config, std::unique_ptr<Operator> op,
+                   const Layout& layout)
+    : op_(std::move(op)), layout_(layout) {
+  const auto add = [&](const std::string& name, int64_t heads, int64_t dim) {
+    const int64_t out = heads * dim;
+    const Parameter* weight =
+        AddDense(config, name, config.width, out, layout.gain_in);
+    paths_.push_back({weight,
+                      ShortConv(absl::StrCat(config.name, ".", name, "_conv"),
+                                out, config.short_conv, config.parameters),
+                      heads, dim});
+  };
+  add("query", layout.heads, layout.key_dim);
+  add("key", layout.kv_heads, layout.key_dim);
+  add("value", layout.kv_heads, layout.value_dim);
+  out_ = AddDense(config, "out", layout.heads * layout.value_dim, config.width,
+                  layout.gain_out);
+}
+
+Variable QkvMixer::Forward(Variable residual, Variable x, Form form,
+                           CompositeState* state) const {
+  if (!x.valid()) return x;
+  Tape* tape = x.tape();
+  const int64_t batch = x.shape().dim(0), length = x.shape().dim(1);
+  size_t part = 0;
+  const auto next_state = [&]() {
+    return state == nullptr ? nullptr : state->part(part++);
+  };
+  std::vector<Variable> inputs;
+  for (const Path& path : paths_) {
+    Variable y =
+        path.conv.Apply(Linear(x, tape->Use(*path.weight)),
+                        path.conv.has_state() ? next_state() : nullptr);
+    inputs.push_back(Reshape(y, {batch, length, path.heads, path.dim}));
+  }
+  Transform(state == nullptr ? 0 : state->position(), &inputs[0], &inputs[1]);
+  AppendGates(x, &inputs);
+  Variable o = ApplyOperator(*op_, inputs, form, next_state());
+  if (state != nullptr) state->Advance(length);
+  o = Finish(x, o);
+  return LinearResidual(
+      residual, Reshape(o, {batch, length, layout_.heads * layout_.value_dim}),
+      tape->Use(*out_));
+}
+
+std::unique_ptr<CompositeState> QkvMixer::NewState(int64_t batch,
+                                                   DType dtype) const {
+  auto state = std::make_unique<CompositeState>();
+  for (const Path& path : paths_) {
+    if (path.conv.has_state()) state->Add(path.conv.NewState(batch, dtype));
+  }
+  Dims dims;
+  dims.batch = batch;
+  dims.heads = layout_.heads;
+  dims.kv_heads = layout_.kv_heads;
+  dims.key_dim = layout_.key_dim;
+  dims.value_dim = layout_.value_dim;
+  state->Add(op_->NewState(dims, dtype));
+  return state;
+}
+
+}  // namespace mneme

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The layer most papers share: three dense projections to queries, keys and
+// values, each followed by an optional short convolution; an operator; and a
+// dense projection back. A variant derives from it and overrides the hooks in
+// which its paper differs; a variant with another skeleton implements Mixer.
+
+#ifndef MNEME_ATTENTION_PARTS_QKV_MIXER_H_
+#define MNEME_ATTENTION_PARTS_QKV_MIXER_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "attention/mixer.h"
+#include "attention/operator.h"
+#include "attention/parts/short_conv.h"
+
+namespace mneme {
+
+class QkvMixer : public Mixer {
+ public:
+  struct Layout {
+    int64_t heads = 1;
+    int64_t kv_heads = 1;
+    int64_t key_dim = 1;
+    int64_t value_dim = 1;
+    // Xavier gains of the projections; 0 for uniform on +-in^-1/2.
+    double gain_in = 0;
+    double gain_out = 0;
+  };
+  // heads heads of width / heads each, for queries, keys and values alike.
+  static Layout EvenLayout(const MixerConfig& config);
+
+  // Parameters are query, key, value (and *_conv) and out under config.name.
+  QkvMixer(const MixerConfig& config, std::unique_ptr<Operator> op,
+           const Layout& layout);
+
+  Variable Forward(Variable residual, Variable x, Form form,
+                   CompositeState* state) const final;
+  std::unique_ptr<CompositeState> NewState(int64_t batch,
+                                           DType dtype) const final;
+
+ protected:
+  const Layout& layout() const { return layout_; }
+
+  // Changes queries and keys [batch, length, heads, key_dim] before the
+  // operator sees them; token t stands at first_position + t.
+  virtual void Transform(int64_t /*first_position*/, Variable* /*query*/,
+                         Variable* /*key*/) const {}
+
+  // Appends the operator's further inputs (gates, decays), computed from x.
+  virtual void AppendGates(Variable /*x*/,
+                           std::vector<Variable>* /*inputs*/) const {}
+
+  // Changes the operator's result o [batch, length, heads, value_dim] before
+  // the output projection: norms and output gates, which may look at x.
+  virtual Variable Finish(Variable /*x*/, Variable o) const { return o; }
+
+ private:
+  struct Path {  // one of query, key, value
+    const Parameter* weight;
+    ShortConv conv;
+    int64_t heads, dim;
+  };
+
+  std::unique_ptr<Operator> op_;
+  Layout layout_;
+  std::vector<Path> paths_;
+  const Parameter* out_;
+};
+
+// A dense weight [in, out] named config.name.name: Xavier with the given gain,
+// or uniform on +-in^-1/2, which most published layers start from.
+const Parameter* AddDense(const MixerConfig& config, const std::string& name,
+                          int64_t in, int64_t out, double xavier_gain = 0);
+
+}  // namespace mneme
+
+#endif  // MNEME_ATTENTION_PARTS_QKV_MIXER_H_

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Retention (RetNet, arXiv 2307.08621): linear attention without a feature map
+// or a normaliser, whose memory fades by a fixed factor a token,
+//
+//   S_t = gamma_h S_{t-1} + k_t v_t^T,   o_t = key_dim^-1/2 S_t^T q_t,
+//   gamma_h = 1 - 2^(-5-h)  for head h = 0, 1, ...
+//
+// The layer turns queries and keys by position (adjacent pairs, RetNet's own
+// frequency grid, no xPos magnitudes), normalises every head's output (RMS, no
+// gain, as the published code) and gates it: (norm(o) * silu(x W_g)) W_o. The
+// norm makes any positive scaling of a row immaterial, so the paper's three
+// numerical normalisers are not needed in exact arithmetic and are left out.
+
+#include <cmath>
+#include <memory>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "attention/kernels/rotary.h"
+#include "attention/parts/additive_heads.h"
+#include "attention/parts/qkv_mixer.h"
+#include "attention/variant.h"
+
+namespace mneme {
+namespace {
+
+enum Input { kQuery, kKey, kValue };
+
+double LogDecay(int64_t head) {
+  return std::log1p(-std::exp2(-5.0 - static_cast<double>(head)));
+}
+
+class RetentionOperator : public Operator {
+ public:
+  explicit RetentionOperator(const Options& options)
+      : chunk_(options.Int("chunk")) {}
+
+  std::vector<InputSpec> Inputs() const override {
+    return {{"q", "BLHK", "queries [batch, length, heads, key_dim]"},
+            {"k", "BLHK", "keys [batch, length, heads, key_dim]"},
+            {"v", "BLHV", "values [batch, length, heads, value_dim]"}};
+  }
+
+  absl::Status Forward(OperatorCall* call) const override {
+    Tensor states;
+    AdditiveHeadsForward(Recurrence(*call), call->state, call->output, Tensor(),
+                         call->arena, call->keep ? &states : nullptr);
+    if (call->keep) call->saved = {states};
+    return absl::OkStatus();
+  }
+
+  absl::Status Backward(const OperatorCall& call, const Tensor& d_output,
+                        absl::Span<const Tensor> d_inputs) const override {
+    AdditiveHeadsBackward(Recurrence(call), call.saved[0], d_output, Tensor(),
+                          d_inputs[kQuery], d_inputs[kKey], d_inputs[kValue],
+                          Tensor());
+    return absl::OkStatus();
+  }
+
+  std::unique_ptr<State> NewState(const Dims& dims,
+                                  DType dtype) const override {
+    return NewAdditiveState(dims, dims.key_dim, /*normaliser=*/false, dtype);
+  }
+
+  int64_t StateBytes(const Dims& d) const override {
+    return sizeof(float) * d.batch * d.heads * d.key_dim * d.value_dim;
+  }
+
+  Cost ForwardCost(const Dims& dims, Form form) const override {
+    return AdditiveHeadsCost(dims, dims.key_dim,
+                             ChunkOf(form, dims.length, chunk_), true, false);
+  }
+
+  absl::Status Reference(const OperatorCall& call) const override {
+    const Dims& d = call.dims;
+    for (int64_t b = 0; b < d.batch; ++b) {
+      for (int64_t h = 0; h < d.heads; ++h) {
+        const double gamma = 1 - std::pow(2.0, -5.0 - h);
+        const auto q = call.inputs[kQuery].Sequence<double>(b, h);
+        const auto k = call.inputs[kKey].Sequence<double>(b, h);
+        const auto v = call.inputs[kValue].Sequence<double>(b, h);
+        const auto o = call.output.Sequence<double>(b, h);
+        for (int64_t i = 0; i < d.length; ++i) {
+          for (int64_t c = 0; c < d.value_dim; ++c) o(i, c) = 0;
+          for (int64_t j = 0; j <= i; ++j) {
+            double score = 0;
+            for (int64_t c = 0; c < d.key_dim; ++c) score += q(i, c) * k(j, c);
+            score *= std::pow(gamma, static_cast<double>(i - j)) /
+                     std::sqrt(static_cast<double>(d.key_dim));
+            for (int64_t c = 0; c < d.value_dim; ++c)
+              o(i, c) += score * v(j, c);
+          }
+        }
+      }
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  AdditiveHeads Recurrence(const OperatorCall& call) const {
+    const Dims& d = call.dims;
+    AdditiveHeads a;
+    a.query = call.inputs[kQuery];
+    a.key = call.inputs[kKey];
+    a.value = call.inputs[kValue];
+    a.scale = 1 / std::sqrt(static_cast<double>(d.key_dim));
+    a.chunk = ChunkOf(call.form, d.length, chunk_);
+    a.pool = call.pool;
+    a.log_decay =
+        Tensor(call.arena, a.query.dtype(), {d.batch, d.heads, d.length});
+    DispatchDType(a.query.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      T* out = a.log_decay.data<T>();
+      for (int64_t i = 0; i < d.batch * d.heads; ++i) {
+        const T g = static_cast<T>(LogDecay(i % d.heads));
+        for (int64_t t = 0; t < d.length; ++t) *out++ = g;
+      }
+    });
+    return a;
+  }
+
+  int64_t chunk_;
+};
+
+class RetentionMixer : public QkvMixer {
+ public:
+  RetentionMixer(const MixerConfig& config, const Layout& layout)
+      : QkvMixer(config, std::make_unique<RetentionOperator>(config.options),
+                 layout),
+        frequencies_(kernels::RetNetFrequencies(layout.key_dim)),
+        gate_(AddDense(config, "gate", config.width,
+                       layout.heads * layout.value_dim, layout.gain_in)) {}
+
+ protected:
+  void Transform(int64_t first_position, Variable* q,
+                 Variable* k) const override {
+    for (Variable* x : {q, k}) {
+      *x = Rotary(*x, frequencies_, kernels::RotaryPairing::kAdjacent,
+                  first_position);
+    }
+  }
+
+  Variable Finish(Variable x, Variable o) const override {
+    constexpr double kEps = 1e-6;
+    Variable normed = Norm(kernels::NormKind::kRms, o, {}, {}, kEps);
+    if (!normed.valid()) return normed;
+    Variable gate = Linear(x, x.tape()->Use(*gate_));
+    return SiluGate(normed, Reshape(gate, normed.shape()));
+  }
+
+ private:
+  std::vector<double> frequencies_;
+  const Parameter* gate_;
+};
+
+absl::StatusOr<std::unique_ptr<Mixer>> MakeMixer(const MixerConfig& config) {
+  QkvMixer::Layout layout = QkvMixer::EvenLayout(config);
+  if (layout.key_dim < 4 || layout.key_dim % 2 != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("retention turns pairs of a head's dimensions, so its "
+                     "width must be even and at least 4, not ",
+                     layout.key_dim));
+  }
+  layout.value_dim *= config.options.Int("value_factor");
+  // Initial gains of the paper's code.
+  layout.gain_in = std::exp2(-2.5);
+  layout.gain_out = std::exp2(-1.0);
+  return std::make_unique<RetentionMixer>(config, layout);
+}
+
+VariantDescriptor Describe() {
+  VariantDescriptor d;
+  d.name = "retention";
+  d.title = "Retention";
+  d.family = "additive recurrence";
+  d.paper = "arXiv 2307.08621";
+  d.summary = "a linear memory that fades by a fixed factor per head";
+  d.tolerance = 1e-5;
+  d.options = {
+      OptionSpec::Int("value_factor", 2, 1, 8,
+                      "value width of a head in multiples of its key width"),
+      OptionSpec::Int("chunk", 64, 1, 4096,
+                      "tokens a block in the chunked form")};
+  return d;
+}
+
+const bool kRegistered = RegisterVariant(
+    {Describe(),
+     [](const Options& options) -> absl::StatusOr<std::unique_ptr<Operator>> {
+       return std::make_unique<RetentionOperator>(options);
+     },
+     MakeMixer});
+
+}  // namespace
+}  // namespace mneme

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include <cstring>
+#include <utility>
+
+#include "attention/tensor/op_util.h"
+#include "attention/tensor/ops.h"
+
+namespace mneme {
+namespace {
+
+using internal::AllValid;
+using internal::ShapeError;
+
+// target += factor * d, or = for a fresh gradient of factor 1.
+template <typename T>
+void AccumulateScaled(double factor, const Tensor& d, Variable target) {
+  if (!target.needs_gradient()) return;
+  const GradientSlot slot = target.gradient_slot();
+  if (slot.fresh && factor == 1) {
+    std::memcpy(slot.tensor.raw(), d.raw(), d.bytes());
+    return;
+  }
+  if (slot.fresh) {
+    Tensor g = slot.tensor;
+    g.FillZero();
+  }
+  kernels::Axpy(static_cast<T>(factor), d.data<T>(), slot.tensor.data<T>(),
+                d.elements());
+}
+
+}  // namespace
+
+Variable Add(Variable a, Variable b) {
+  if (!AllValid({a, b})) return {};
+  if (a.shape() != b.shape()) return ShapeError("Add", a, b, "want equal ones");
+  Tensor y = a.tape()->New(a.shape());
+  DispatchDType(y.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    kernels::Add(a.value().data<T>(), b.value().data<T>(), y.data<T>(),
+                 y.elements());
+  });
+  return a.tape()->Record(std::move(y), {a, b}, [a, b](const Tensor& d_y) {
+    DispatchDType(d_y.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      AccumulateScaled<T>(1, d_y, a);
+      AccumulateScaled<T>(1, d_y, b);
+    });
+  });
+}
+
+Variable Scale(Variable x, double factor) {
+  if (!x.valid()) return {};
+  Tensor y = x.tape()->New(x.shape());
+  y.FillZero();
+  DispatchDType(y.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    kernels::Axpy(static_cast<T>(factor), x.value().data<T>(), y.data<T>(),
+                  y.elements());
+  });
+  return x.tape()->Record(std::move(y), {x}, [x, factor](const Tensor& d_y) {
+    DispatchDType(d_y.dtype(), [&](auto zero) {
+      AccumulateScaled<decltype(zero)>(factor, d_y, x);
+    });
+  });
+}
+
+Variable Multiply(Variable a, Variable b) {
+  if (!AllValid({a, b})) return {};
+  if (a.shape() != b.shape()) {
+    return ShapeError("Multiply", a, b, "want equal ones");
+  }
+  Tensor y = a.tape()->New(a.shape());
+  DispatchDType(y.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    kernels::Multiply(a.value().data<T>(), b.value().data<T>(), y.data<T>(),
+                      y.elements());
+  });
+  return a.tape()->Record(std::move(y), {a, b}, [a, b](const Tensor& d_y) {
+    DispatchDType(d_y.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      auto accumulate = [&](Variable target, Variable other) {
+        if (!target.needs_gradient()) return;
+        const GradientSlot slot = target.gradient_slot();
+        const T *d = d_y.data<T>(), *factor = other.value().data<T>();
+        if (slot.fresh) {
+          kernels::Multiply(d, factor, slot.tensor.data<T>(), d_y.elements());
+        } else {
+          kernels::MultiplyAdd(d, factor, slot.tensor.data<T>(),
+                               d_y.elements());
+        }
+      };
+      accumulate(a, b);
+      accumulate(b, a);
+    });
+  });
+}
+
+Variable Map(kernels::Unary f, Variable x) {
+  if (!x.valid()) return {};
+  Tensor y = x.tape()->New(x.shape());
+  DispatchDType(y.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    kernels::Map(f, x.value().data<T>(), y.data<T>(), y.elements());
+  });
+  return x.tape()->Record(std::move(y), {x}, [x, f](const Tensor& d_y) {
+    DispatchDType(d_y.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      kernels::MapBackward(f, x.value().data<T>(), d_y.data<T>(),
+                           x.gradient().data<T>(), d_y.elements());
+    });
+  });
+}
+
+Variable SiluGate(Variable a, Variable gate) {
+  return Multiply(a, Map(kernels::Unary::kSilu, gate));
+}
+
+}  // namespace mneme

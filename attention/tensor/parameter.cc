@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "attention/tensor/parameter.h"
+
+#include <cassert>
+#include <cmath>
+#include <utility>
+
+namespace mneme {
+
+Init Init::Xavier(int64_t in, int64_t out, double gain) {
+  return Uniform(gain * std::sqrt(6.0 / static_cast<double>(in + out)));
+}
+
+Parameter* ParameterSet::Add(const std::string& name, Shape shape,
+                             const Init& init, bool decay) {
+  auto parameter = std::make_unique<Parameter>();
+  parameter->name = name;
+  parameter->decay = decay;
+  parameter->offset = elements_;
+  Tensor value(DType::kFloat64, std::move(shape));
+  Random random(seed_, StreamId(name));
+  double* x = value.data<double>();
+  const int64_t n = value.elements();
+  switch (init.kind) {
+    case Init::Kind::kZeros:
+      break;
+    case Init::Kind::kConstant:
+      for (int64_t i = 0; i < n; ++i) x[i] = init.scale;
+      break;
+    case Init::Kind::kNormal:
+      for (int64_t i = 0; i < n; ++i) x[i] = init.scale * random.Normal();
+      break;
+    case Init::Kind::kUniform:
+      for (int64_t i = 0; i < n; ++i) {
+        x[i] = init.scale * (2 * random.Uniform() - 1);
+      }
+      break;
+    case Init::Kind::kValues:
+      assert(n == static_cast<int64_t>(init.values.size()));
+      for (int64_t i = 0; i < n; ++i) x[i] = init.values[i];
+      break;
+  }
+  parameter->value = value.Cast(dtype_);
+  elements_ += n;
+  all_.push_back(std::move(parameter));
+  return all_.back().get();
+}
+
+}  // namespace mneme

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "harness/cell.h"
+
+#include <chrono>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "attention/variant.h"
+#include "harness/environment.h"
+#include "harness/model.h"
+#include "harness/settings.h"
+#include "tasks/task.h"
+
+namespace mneme {
+namespace {
+
+constexpr int kSchema = 1;
+constexpr double kMilestone = 0.9;  // of steps_to_90
+
+using RepeatedSettings = google::protobuf::RepeatedPtrField<Setting>;
+
+void Store(const Options& options, RepeatedSettings* to) {
+  for (const auto& [name, value] : options.ToValues()) {
+    Setting* setting = to->Add();
+    setting->set_name(name);
+    setting->set_value(value);
+  }
+}
+
+void StoreTraining(const TrainResult& result, const Task& task,
+                   ResultRecord* record) {
+  Metrics* metrics = record->mutable_metrics();
+  Timing* timing = record->mutable_timing();
+  metrics->set_steps(result.steps);
+  metrics->set_validation_accuracy(result.validation_accuracy);
+  for (const ProgressPoint& p : result.curve) {
+    CurvePoint* point = metrics->add_curve();
+    point->set_step(p.step);
+    point->set_train_loss(p.train_loss);
+    point->set_validation_loss(p.validation_loss);
+    point->set_validation_accuracy(p.validation_accuracy);
+    point->set_learning_rate(p.learning_rate);
+    if (p.validation_accuracy >= kMilestone && !metrics->has_steps_to_90()) {
+      metrics->set_steps_to_90(p.step);
+      timing->set_seconds_to_90(p.seconds);
+    }
+  }
+  metrics->set_chance_accuracy(task.ChanceScore());
+  metrics->set_context_guess_accuracy(task.ContextGuessScore());
+  timing->set_train_seconds(result.seconds);
+}
+
+// Absorbs one test example into a fresh decoding state
+// and measures the state by serialising it.
+absl::StatusOr<int64_t> MeasureStateBytes(const Model& model, const Task& task,
+                                          uint64_t seed) {
+  Example example;
+  task.Generate(Split::kTest, seed, 0, &example);
+  Arena arena;
+  Tape tape(&arena, model.parameters().dtype(), nullptr);
+  std::unique_ptr<ModelState> state = model.NewState(1);
+  model.Hidden(&tape, example.tokens, 1, task.length(), Form::kChunked,
+               state.get());
+  if (!tape.status().ok()) return tape.status();
+  return state->SerializedBytes();
+}
+
+// Fills the record's results, or returns why the cell could not be computed.
+absl::Status Compute(const CellRequest& request, const Variant& variant,
+                     const Task& task, const Settings& settings,
+                     const std::function<void(const ProgressPoint&)>& progress,
+                     ResultRecord* record) {
+  auto model = Model::Create(variant, settings.variant, settings.model,
+                             task.vocabulary(), task.length(), DType::kFloat32,
+                             request.seed);
+  if (!model.ok()) return model.status();
+  record->set_parameters((*model)->parameters().elements());
+  if (variant.descriptor.streaming) {
+    auto bytes = MeasureStateBytes(**model, task, request.seed);
+    if (!bytes.ok()) return bytes.status();
+    record->set_state_bytes(*bytes);
+    record->set_state_tokens(task.length());
+  }
+  Trainer trainer(model->get(), &task, settings.train, request.seed,
+                  request.threads);
+  absl::StatusOr<TrainResult> trained = trainer.Train(progress);
+  if (!trained.ok()) return trained.status();
+  StoreTraining(*trained, task, record);
+  const double tokens = static_cast<double>(trained->steps) *
+                        settings.train.Int("batch") * task.length();
+  record->mutable_timing()->set_train_tokens_per_second(tokens /
+                                                        trained->seconds);
+  if (trained->diverged) {
+    record->set_status(STATUS_DIVERGED);
+    record->set_status_step(trained->steps);
+    record->set_status_message(
+        absl::StrCat("the loss became non-finite at step ", trained->steps));
+    return absl::OkStatus();
+  }
+  absl::StatusOr<Score> score =
+      trainer.Evaluate(Split::kTest, settings.train.Int("test_examples"));
+  if (!score.ok()) return score.status();
+  Metrics* metrics = record->mutable_metrics();
+  metrics->set_accuracy(score->accuracy);
+  metrics->set_accuracy_stderr(score->accuracy_stderr);
+  metrics->set_loss(score->loss);
+  metrics->set_test_examples(score->examples);
+  record->set_status(STATUS_OK);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<ResultRecord> RunCell(
+    const CellRequest& request,
+    const std::function<void(const ProgressPoint&)>& progress) {
+  const auto start = std::chrono::steady_clock::now();
+  absl::StatusOr<const Variant*> variant = Variants().Find(request.variant);
+  if (!variant.ok()) return variant.status();
+  absl::StatusOr<const TaskPlugin*> plugin = Tasks().Find(request.task);
+  if (!plugin.ok()) return plugin.status();
+  const VariantDescriptor& described = (*variant)->descriptor;
+  absl::StatusOr<Settings> settings = ResolveSettings(
+      described, (*plugin)->descriptor, request.profile, request.set);
+  if (!settings.ok()) return settings.status();
+  auto task = (*plugin)->make(settings->task);
+  if (!task.ok()) return task.status();
+
+  ResultRecord record;
+  record.set_schema(kSchema);
+  record.set_variant(described.name);
+  record.set_family(described.family);
+  record.set_variant_version(described.version);
+  record.set_task((*plugin)->descriptor.name);
+  record.set_task_version((*plugin)->descriptor.version);
+  record.set_profile(request.profile);
+  record.set_seed(request.seed);
+  Store(settings->variant, record.mutable_variant_options());
+  Store(settings->task, record.mutable_task_options());
+  Store(settings->model, record.mutable_model_options());
+  Store(settings->train, record.mutable_train_options());
+  *record.mutable_environment() = DescribeEnvironment(request.workspace_status);
+
+  const absl::Status status =
+      Compute(request, **variant, **task, *settings, progress, &record);
+  if (absl::IsUnimplemented(status)) {
+    record.set_status(STATUS_UNSUPPORTED);
+    record.set_status_message(std::string(status.message()));
+  } else if (!status.ok()) {
+    return status;
+  }
+  record.mutable_timing()->set_threads(request.threads);
+  record.mutable_timing()->set_total_seconds(
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
+          .count());
+  return record;
+}
+
+}  // namespace mneme

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Whole cells, small enough for a test: determinism, learning, divergence.
+
+#include "harness/cell.h"
+
+#include <string>
+#include <vector>
+
+#include "attention/variant.h"
+#include "gtest/gtest.h"
+
+namespace mneme {
+namespace {
+
+CellRequest Request(const std::string& variant,
+                    const std::vector<std::string>& set = {}) {
+  CellRequest request;
+  request.variant = variant;
+  request.task = "mqar";
+  request.profile = "smoke";
+  request.set = set;
+  return request;
+}
+
+ResultRecord RunOk(const CellRequest& request) {
+  absl::StatusOr<ResultRecord> record = RunCell(request, nullptr);
+  EXPECT_TRUE(record.ok()) << record.status();
+  return record.ok() ? *record : ResultRecord();
+}
+
+TEST(Cell, EveryVariantRunsAndDescribesItself) {
+  for (const std::string& name : Variants().Names()) {
+    const ResultRecord record = RunOk(Request(name));
+    EXPECT_EQ(record.status(), STATUS_OK) << record.status_message();
+    EXPECT_EQ(record.variant(), name);
+    EXPECT_EQ(record.metrics().steps(), 6);
+    EXPECT_EQ(record.metrics().curve_size(), 2);
+    EXPECT_EQ(record.metrics().test_examples(), 16);
+    EXPECT_GT(record.parameters(), 0);
+    EXPECT_GT(record.train_options_size(), 0);
+    EXPECT_GT(record.timing().train_tokens_per_second(), 0);
+  }
+}
+
+TEST(Cell, MetricsAreTheSameBytesForEveryNumberOfThreads) {
+  for (const std::string& name : Variants().Names()) {
+    CellRequest request = Request(name);
+    const std::string one = RunOk(request).metrics().SerializeAsString();
+    for (int threads : {2, 5}) {
+      request.threads = threads;
+      EXPECT_EQ(RunOk(request).metrics().SerializeAsString(), one)
+          << name << " with " << threads << " threads";
+    }
+    request.threads = 1;
+    request.seed = 1;
+    EXPECT_NE(RunOk(request).metrics().SerializeAsString(), one)
+        << "another seed must be another run";
+  }
+}
+
+TEST(Cell, SoftmaxLearnsToRecall) {
+  const ResultRecord record = RunOk(Request(
+      "softmax",
+      {"task.length=16", "task.pairs=3", "task.vocab=16", "model.width=32",
+       "train.steps=400", "train.batch=32", "train.eval_every=50",
+       "train.learning_rate=0.01", "train.warmup=10", "train.test_examples=200",
+       "train.shard_tokens=512"}));
+  EXPECT_GE(record.metrics().accuracy(), 0.95);
+  EXPECT_TRUE(record.metrics().has_steps_to_90());
+  EXPECT_LT(record.metrics().steps(), 400) << "early stop on validation";
+  EXPECT_TRUE(record.timing().has_seconds_to_90());
+}
+
+TEST(Cell, DivergenceIsARecordedStatus) {
+  const ResultRecord record = RunOk(Request(
+      "linear",
+      {"train.learning_rate=10", "train.clip_norm=0", "train.steps=3000",
+       "train.warmup=0", "train.weight_decay=10", "train.eval_every=3000"}));
+  EXPECT_EQ(record.status(), STATUS_DIVERGED);
+  EXPECT_GT(record.status_step(), 0);
+  EXPECT_NE(record.status_message().find("step"), std::string::npos);
+}
+
+TEST(Cell, MistakesAreErrorsThatHelp) {
+  const auto error = [](const CellRequest& request) {
+    return std::string(RunCell(request, nullptr).status().message());
+  };
+  EXPECT_NE(error(Request("sotfmax")).find("softmax"), std::string::npos);
+  CellRequest request = Request("softmax");
+  request.task = "mqra";
+  EXPECT_NE(error(request).find("mqar"), std::string::npos);
+  EXPECT_NE(error(Request("softmax", {"pairs=1000"})).find("pairs"),
+            std::string::npos);
+  EXPECT_NE(error(Request("softmax", {"heads=3"})).find("model.heads"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace mneme

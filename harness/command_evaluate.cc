@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "attention/kernels/simd.h"
+#include "harness/atomic_file.h"
+#include "harness/cell.h"
+#include "harness/commands.h"
+#include "harness/record.h"
+
+namespace mneme {
+namespace {
+
+struct Flags {
+  CellRequest request;
+  std::string out;
+  std::string simd = "best";
+  bool quiet = false;
+};
+
+std::string DirectoryOf(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+absl::Status Evaluate(const Flags& flags) {
+  const std::string out = UserPath(flags.out);
+  // Before minutes of training, not after.
+  if (absl::Status s = CheckWritableDirectory(DirectoryOf(out)); !s.ok()) {
+    return s;
+  }
+  if (absl::Status s = kernels::UseSimdTarget(flags.simd); !s.ok()) return s;
+  std::function<void(const ProgressPoint&)> progress;
+  if (!flags.quiet && isatty(STDERR_FILENO)) {
+    progress = [](const ProgressPoint& p) {
+      absl::FPrintF(stderr,
+                    "step %6d  train loss %.4f  validation loss %.4f  "
+                    "accuracy %.4f\n",
+                    p.step, p.train_loss, p.validation_loss,
+                    p.validation_accuracy);
+    };
+  }
+  absl::StatusOr<ResultRecord> record = RunCell(flags.request, progress);
+  if (!record.ok()) return record.status();
+  if (absl::Status s = WriteRecord(out, *record); !s.ok()) return s;
+  if (flags.quiet) return absl::OkStatus();
+  const Metrics& m = record->metrics();
+  if (record->status() != STATUS_OK) {
+    absl::PrintF("%s on %s: %s\n", record->variant(), record->task(),
+                 record->status_message());
+  } else {
+    absl::PrintF(
+        "%s on %s (%s, seed %d): accuracy %.4f +- %.4f, %d steps, %.0f "
+        "tokens/s, %d parameters, %d state bytes\n",
+        record->variant(), record->task(), record->profile(), record->seed(),
+        m.accuracy(), m.accuracy_stderr(), m.steps(),
+        record->timing().train_tokens_per_second(), record->parameters(),
+        record->state_bytes());
+  }
+  absl::PrintF("record: %s\n", out);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddEvaluateCommand(CLI::App* app, Action* action) {
+  CLI::App* command = app->add_subcommand(
+      "evaluate", "Train and test one variant on one task: one result record");
+  auto flags = std::make_shared<Flags>();
+  CellRequest& request = flags->request;
+  command->add_option("--variant", request.variant, "The mechanism")
+      ->required();
+  command->add_option("--task", request.task, "What it is asked")->required();
+  command
+      ->add_option("--profile", request.profile,
+                   "Named settings of task and training")
+      ->capture_default_str();
+  command->add_option("--seed", request.seed, "Of data and initial weights")
+      ->capture_default_str();
+  command->add_option("--set", request.set,
+                      "An option: [variant.|task.|model.|train.]NAME=VALUE; "
+                      "may be repeated");
+  command
+      ->add_option("--threads", request.threads,
+                   "Threads; the result does not depend on it")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  command->add_option("--out", flags->out, "The record file to write")
+      ->required();
+  command
+      ->add_option("--simd", flags->simd,
+                   "SIMD target to restrict the kernels to")
+      ->capture_default_str();
+  command->add_option("--workspace_status", request.workspace_status,
+                      "Bazel's volatile-status.txt, which names the commit");
+  command->add_flag("--quiet", flags->quiet, "Print nothing but errors");
+  command->callback(
+      [action, flags] { *action = [flags] { return Evaluate(*flags); }; });
+}
+
+}  // namespace mneme

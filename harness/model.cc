@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "harness/model.h"
+
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "attention/tensor/ops.h"
+
+namespace mneme {
+namespace {
+
+constexpr double kNormEps = 1e-5;
+// Of GPT-2 and of the recall papers; small, so that tied logits start flat.
+constexpr double kEmbeddingDeviation = 0.02;
+
+}  // namespace
+
+const std::vector<OptionSpec>& ModelOptionSpecs() {
+  static const auto* specs = new std::vector<OptionSpec>{
+      OptionSpec::Int("width", 64, 4, 4096, "width of the residual stream"),
+      OptionSpec::Int("heads", 2, 1, 256, "heads; divides width"),
+      OptionSpec::Int("layers", 2, 1, 64, "blocks"),
+      OptionSpec::Int("short_conv", 3, 0, 8,
+                      "taps of the causal convolution on queries, keys and "
+                      "values of mixers that have none of their own; 0: none"),
+      OptionSpec::Int("mlp_factor", 0, 0, 16,
+                      "hidden width of the MLP in multiples of width; 0: none"),
+      OptionSpec::Bool("positions", false, "learned absolute positions")};
+  return *specs;
+}
+
+int64_t ModelState::SerializedBytes() const {
+  int64_t total = 0;
+  for (const auto& layer : layers_) total += layer->Serialize().size();
+  return total;
+}
+
+absl::StatusOr<std::unique_ptr<Model>> Model::Create(
+    const Variant& variant, const Options& variant_options,
+    const Options& options, int64_t vocabulary, int64_t max_length, DType dtype,
+    uint64_t seed) {
+  const int64_t width = options.Int("width"), heads = options.Int("heads"),
+                layers = options.Int("layers"),
+                hidden = options.Int("mlp_factor") * width;
+  if (width % heads != 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "model.heads = ", heads, " must divide model.width = ", width));
+  }
+  auto model = std::unique_ptr<Model>(new Model(dtype, seed));
+  ParameterSet& parameters = model->parameters_;
+  const Init ones = Init::Constant(1);
+  model->embedding_ =
+      parameters.Add("embedding", {vocabulary, width},
+                     Init::Normal(kEmbeddingDeviation), /*decay=*/false);
+  if (options.Bool("positions")) {
+    model->positions_ =
+        parameters.Add("positions", {max_length, width},
+                       Init::Normal(kEmbeddingDeviation), /*decay=*/false);
+  }
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    const std::string name = absl::StrCat("block", layer);
+    Block block;
+    block.mixer_gain =
+        parameters.Add(name + ".mixer_norm", {width}, ones, /*decay=*/false);
+    MixerConfig config;
+    config.width = width;
+    config.heads = heads;
+    config.max_length = max_length;
+    config.layer = static_cast<int>(layer);
+    config.layers = static_cast<int>(layers);
+    config.short_conv = options.Int("short_conv");
+    config.options = variant_options;
+    config.name = name + ".mixer";
+    config.parameters = &parameters;
+    absl::StatusOr<std::unique_ptr<Mixer>> mixer = variant.make_mixer(config);
+    if (!mixer.ok()) return mixer.status();
+    block.mixer = *std::move(mixer);
+    if (hidden > 0) {
+      block.mlp_gain =
+          parameters.Add(name + ".mlp_norm", {width}, ones, /*decay=*/false);
+      block.mlp_in =
+          parameters.Add(name + ".mlp_in", {width, hidden},
+                         Init::Uniform(1 / std::sqrt(double(width))));
+      block.mlp_bias = parameters.Add(name + ".mlp_bias", {hidden},
+                                      Init::Zeros(), /*decay=*/false);
+      block.mlp_out =
+          parameters.Add(name + ".mlp_out", {hidden, width},
+                         Init::Uniform(1 / std::sqrt(double(hidden))));
+    }
+    model->blocks_.push_back(std::move(block));
+  }
+  model->final_gain_ =
+      parameters.Add("final_norm", {width}, ones, /*decay=*/false);
+  return model;
+}
+
+Variable Model::Normalised(Variable x, const Parameter* gain) const {
+  if (!x.valid()) return x;
+  return Norm(kernels::NormKind::kLayer, x, x.tape()->Use(*gain), {}, kNormEps);
+}
+
+Variable Model::Hidden(Tape* tape, absl::Span<const int32_t> tokens,
+                       int64_t batch, int64_t length, Form form,
+                       ModelState* state) const {
+  Variable x = Embedding(tape->Use(*embedding_), tokens, batch, length);
+  if (positions_ != nullptr) {
+    const int64_t first = state == nullptr ? 0 : state->layer(0)->position();
+    std::vector<int32_t> ids(batch * length);
+    for (int64_t i = 0; i < batch * length; ++i) {
+      ids[i] = static_cast<int32_t>(first + i % length);
+    }
+    x = Add(x, Embedding(tape->Use(*positions_), ids, batch, length));
+  }
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    const Block& block = blocks_[i];
+    x = block.mixer->Forward(x, Normalised(x, block.mixer_gain), form,
+                             state == nullptr ? nullptr : state->layer(i));
+    if (block.mlp_in != nullptr) {
+      Variable hidden =
+          Linear(Normalised(x, block.mlp_gain), tape->Use(*block.mlp_in),
+                 tape->Use(*block.mlp_bias));
+      x = LinearResidual(x, Map(kernels::Unary::kGelu, hidden),
+                         tape->Use(*block.mlp_out));
+    }
+  }
+  return x;
+}
+
+Variable Model::Logits(Variable hidden, absl::Span<const int64_t> rows) const {
+  // The norm acts on rows, so it comes after the choice of rows: with one
+  // position in eight scored, most of the head is never computed.
+  Variable chosen = Normalised(GatherRows(hidden, rows), final_gain_);
+  if (!chosen.valid()) return chosen;
+  return LinearTransposed(chosen, chosen.tape()->Use(*embedding_));
+}
+
+std::unique_ptr<ModelState> Model::NewState(int64_t batch) const {
+  std::vector<std::unique_ptr<CompositeState>> layers;
+  for (const Block& block : blocks_) {
+    layers.push_back(block.mixer->NewState(batch, parameters_.dtype()));
+  }
+  return std::make_unique<ModelState>(std::move(layers));
+}
+
+}  // namespace mneme

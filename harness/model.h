@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The backbone every variant is compared in: token embedding, pre-norm blocks
+// of mixer and optional MLP, a final norm, and a head tied to the embedding.
+//
+//   x = E[tokens] (+ P[positions])
+//   for each layer:  x = x + mixer(norm(x));  x = x + W2 gelu(W1 norm(x))
+//   logits = norm(x) E^T, only at the rows that are scored
+//
+// Nothing but the mixer moves information between tokens.
+
+#ifndef MNEME_HARNESS_MODEL_H_
+#define MNEME_HARNESS_MODEL_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "attention/plugin/options.h"
+#include "attention/tensor/tape.h"
+#include "attention/variant.h"
+
+namespace mneme {
+
+// The backbone's own settings, as in `--set model.width=64`.
+const std::vector<OptionSpec>& ModelOptionSpecs();
+
+// The decoding state of all layers.
+class ModelState {
+ public:
+  explicit ModelState(std::vector<std::unique_ptr<CompositeState>> layers)
+      : layers_(std::move(layers)) {}
+  CompositeState* layer(size_t i) const { return layers_[i].get(); }
+  // Bytes of all layers, measured by serialising them.
+  int64_t SerializedBytes() const;
+
+ private:
+  std::vector<std::unique_ptr<CompositeState>> layers_;
+};
+
+class Model {
+ public:
+  // Builds and initialises a model for `vocabulary` tokens and sequences of up
+  // to max_length. InvalidArgument when the options contradict each other.
+  static absl::StatusOr<std::unique_ptr<Model>> Create(
+      const Variant& variant, const Options& variant_options,
+      const Options& model_options, int64_t vocabulary, int64_t max_length,
+      DType dtype, uint64_t seed);
+
+  // Final hidden rows [batch, length, width] for batch * length tokens.
+  // state is null, or continues from earlier tokens of the same sequences.
+  Variable Hidden(Tape* tape, absl::Span<const int32_t> tokens, int64_t batch,
+                  int64_t length, Form form, ModelState* state) const;
+
+  // Logits [rows.size(), vocabulary] of the given rows of hidden.
+  Variable Logits(Variable hidden, absl::Span<const int64_t> rows) const;
+
+  std::unique_ptr<ModelState> NewState(int64_t batch) const;
+
+  ParameterSet& parameters() { return parameters_; }
+  const ParameterSet& parameters() const { return parameters_; }
+
+ private:
+  struct Block {
+    const Parameter* mixer_gain;
+    std::unique_ptr<Mixer> mixer;
+    // Without an MLP all of these are null.
+    const Parameter* mlp_gain = nullptr;
+    const Parameter* mlp_in = nullptr;
+    const Parameter* mlp_bias = nullptr;
+    const Parameter* mlp_out = nullptr;
+  };
+
+  Model(DType dtype, uint64_t seed) : parameters_(dtype, seed) {}
+  Variable Normalised(Variable x, const Parameter* gain) const;
+
+  ParameterSet parameters_;
+  const Parameter* embedding_ = nullptr;
+  const Parameter* positions_ = nullptr;  // null without learned positions
+  const Parameter* final_gain_ = nullptr;
+  std::vector<Block> blocks_;
+};
+
+}  // namespace mneme
+
+#endif  // MNEME_HARNESS_MODEL_H_

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The backbone through every variant that is linked in.
+
+#include "harness/model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "attention/tensor/ops.h"
+#include "gtest/gtest.h"
+
+namespace mneme {
+namespace {
+
+constexpr int64_t kVocabulary = 11, kLength = 9, kBatch = 2;
+
+std::unique_ptr<Model> Make(const Variant& variant, const OptionValues& values,
+                            DType dtype = DType::kFloat64) {
+  OptionValues all = {{"width", "8"}};
+  all.insert(all.end(), values.begin(), values.end());
+  auto options = Options::Parse(ModelOptionSpecs(), all);
+  EXPECT_TRUE(options.ok()) << options.status();
+  auto defaults = Options::Parse(variant.descriptor.options);
+  EXPECT_TRUE(defaults.ok()) << defaults.status();
+  auto model = Model::Create(variant, *defaults, *options, kVocabulary, kLength,
+                             dtype, /*seed=*/3);
+  EXPECT_TRUE(model.ok()) << model.status();
+  return model.ok() ? *std::move(model) : nullptr;
+}
+
+std::vector<int32_t> SomeTokens() {
+  std::vector<int32_t> tokens;
+  for (int i = 0; i < kBatch * kLength; ++i) tokens.push_back(i * 7 % 11);
+  return tokens;
+}
+
+template <typename Body>
+void ForEachModel(const Body& body) {
+  for (const std::string& name : Variants().Names()) {
+    for (const OptionValues& values :
+         {OptionValues{}, OptionValues{{"mlp_factor", "2"},
+                                       {"positions", "true"},
+                                       {"short_conv", "0"}}}) {
+      SCOPED_TRACE(name);
+      body(**Variants().Find(name), values);
+    }
+  }
+}
+
+double Loss(const Model& model, GradientBuffer* gradients) {
+  const std::vector<int64_t> rows = {2, 5, 16};
+  const std::vector<int32_t> labels = {1, 0, 10};
+  Arena arena;
+  Tape tape(&arena, DType::kFloat64, gradients);
+  Variable hidden = model.Hidden(&tape, SomeTokens(), kBatch, kLength,
+                                 Form::kChunked, nullptr);
+  Variable loss = CrossEntropy(model.Logits(hidden, rows), labels, 1.0);
+  EXPECT_TRUE(loss.valid()) << tape.status();
+  if (gradients != nullptr) {
+    EXPECT_TRUE(tape.Backward(loss).ok());
+  }
+  return loss.value().data<double>()[0];
+}
+
+TEST(Model, GradientsEqualCentralDifferences) {
+  ForEachModel([](const Variant& variant, const OptionValues& values) {
+    const auto model = Make(variant, values);
+    GradientBuffer gradients(model->parameters());
+    Loss(*model, &gradients);
+    for (const auto& p : model->parameters().all()) {
+      const int64_t n = p->value.elements();
+      for (int64_t i = 0; i < n; i += std::max<int64_t>(1, n / 5)) {
+        double& w = p->value.data<double>()[i];
+        const double kept = w;
+        constexpr double kStep = 1e-6;
+        w = kept + kStep;
+        const double above = Loss(*model, nullptr);
+        w = kept - kStep;
+        const double below = Loss(*model, nullptr);
+        w = kept;
+        const double numeric = (above - below) / (2 * kStep);
+        ASSERT_NEAR(gradients.Of(*p).data<double>()[i], numeric,
+                    1e-5 + 1e-3 * std::abs(numeric))
+            << p->name << " entry " << i;
+      }
+    }
+  });
+}
+
+TEST(Model, DecodesAsItPrefills) {
+  ForEachModel([](const Variant& variant, const OptionValues& values) {
+    if (!variant.descriptor.streaming) return;
+    const auto model = Make(variant, values);
+    std::vector<int32_t> sequence;
+    for (int i = 0; i < kLength; ++i) sequence.push_back(i * 5 % 11);
+    Arena arena;
+    Tape tape(&arena, DType::kFloat64, nullptr);
+    const Tensor whole =
+        model->Hidden(&tape, sequence, 1, kLength, Form::kParallel, nullptr)
+            .value();
+    auto state = model->NewState(1);
+    for (int t = 0; t < kLength; ++t) {
+      Variable h = model->Hidden(&tape, {sequence[t]}, 1, 1, Form::kRecurrent,
+                                 state.get());
+      ASSERT_TRUE(h.valid()) << tape.status();
+      for (int c = 0; c < 8; ++c) {
+        ASSERT_NEAR(h.value().data<double>()[c],
+                    whole.data<double>()[t * 8 + c], 1e-10)
+            << "token " << t;
+      }
+    }
+    EXPECT_GT(state->SerializedBytes(), 0);
+  });
+}
+
+TEST(Model, RefusesHeadsThatDoNotDivideTheWidth) {
+  const Variant& variant = **Variants().Find("softmax");
+  auto options =
+      Options::Parse(ModelOptionSpecs(), {{"width", "10"}, {"heads", "4"}});
+  auto model =
+      Model::Create(variant, *Options::Parse(variant.descriptor.options),
+                    *options, kVocabulary, kLength, DType::kFloat32, 0);
+  EXPECT_FALSE(model.ok());
+  EXPECT_NE(model.status().message().find("model.heads"),
+            absl::string_view::npos);
+}
+
+}  // namespace
+}  // namespace mneme

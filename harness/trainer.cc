@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "harness/trainer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <utility>
+
+#include "attention/kernels/denormals.h"
+#include "attention/kernels/vector_math.h"
+#include "attention/tensor/ops.h"
+#include "harness/optimizer.h"
+
+namespace mneme {
+namespace {
+
+// Sums the time between Start and Stop.
+class Stopwatch {
+ public:
+  void Start() { start_ = Clock::now(); }
+  void Stop() {
+    total_ += std::chrono::duration<double>(Clock::now() - start_).count();
+  }
+  double seconds() const { return total_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point start_;
+  double total_ = 0;
+};
+
+AdamWConfig OptimizerConfig(const Options& options) {
+  AdamWConfig config;
+  config.learning_rate = options.Real("learning_rate");
+  config.beta2 = options.Real("beta2");
+  config.weight_decay = options.Real("weight_decay");
+  config.clip_norm = options.Real("clip_norm");
+  config.warmup_steps = options.Int("warmup");
+  config.total_steps = options.Int("steps");
+  return config;
+}
+
+// A copy of all weights, to return to.
+class Checkpoint {
+ public:
+  void Save(const ParameterSet& parameters) {
+    values_.clear();
+    for (const auto& p : parameters.all()) values_.push_back(p->value.Clone());
+  }
+  void Load(ParameterSet* parameters) const {
+    for (size_t i = 0; i < values_.size(); ++i) {
+      const Tensor& to = parameters->all()[i]->value;
+      std::copy_n(static_cast<const char*>(values_[i].raw()), to.bytes(),
+                  static_cast<char*>(to.raw()));
+    }
+  }
+
+ private:
+  std::vector<Tensor> values_;
+};
+
+}  // namespace
+
+const std::vector<OptionSpec>& TrainOptionSpecs() {
+  static const auto* specs = new std::vector<OptionSpec>{
+      OptionSpec::Int("steps", 800, 1, 100000000,
+                      "optimiser steps at most; the cosine ends there"),
+      OptionSpec::Int("batch", 64, 1, 65536, "examples a step"),
+      OptionSpec::Real("learning_rate", 3e-3, 1e-8, 10, "peak learning rate"),
+      OptionSpec::Int("warmup", 50, 0, 1000000, "steps of linear warm-up"),
+      OptionSpec::Real("weight_decay", 0.1, 0, 10,
+                       "decoupled weight decay of matrices"),
+      OptionSpec::Real("beta2", 0.999, 0, 0.999999,
+                       "AdamW's decay of squared gradients"),
+      OptionSpec::Real("clip_norm", 1, 0, 1e9,
+                       "largest gradient norm; 0: no clipping"),
+      OptionSpec::Int("eval_every", 50, 1, 1000000,
+                      "steps between validations"),
+      OptionSpec::Int("validation_examples", 256, 1, 1000000,
+                      "examples a validation"),
+      OptionSpec::Int("test_examples", 1024, 1, 10000000,
+                      "examples of the final test"),
+      OptionSpec::Real("stop_accuracy", 0.995, 0, 2,
+                       "stop when validation accuracy reaches this; above 1: "
+                       "never"),
+      OptionSpec::Int("patience", 0, 0, 1000000,
+                      "stop after this many validations without a better one; "
+                      "0: never"),
+      OptionSpec::Choice("form", "chunked",
+                         {"parallel", "chunked", "recurrent"},
+                         "how mixers compute while training"),
+      OptionSpec::Int("shard_tokens", 512, 1, 1 << 24,
+                      "tokens computed together; part of the result's last "
+                      "bits, as it fixes the order of sums")};
+  return *specs;
+}
+
+// Some whole sequences of a batch.
+struct Trainer::Shard {
+  std::vector<Example> examples;
+  std::vector<int32_t> tokens;
+  std::vector<int64_t> scored_rows;
+  std::vector<int32_t> labels;
+  std::vector<size_t> scored_of_example;
+
+  // Made by the first training step: evaluation may use many more shards.
+  std::unique_ptr<GradientBuffer> gradients;
+  // Results.
+  std::vector<double> losses;        // per scored position
+  std::vector<int32_t> predictions;  // per scored position
+  absl::Status status;
+
+  void Generate(const Task& task, Split split, uint64_t seed, uint64_t first,
+                int64_t count) {
+    examples.resize(count);
+    tokens.clear();
+    scored_rows.clear();
+    labels.clear();
+    scored_of_example.clear();
+    for (int64_t i = 0; i < count; ++i) {
+      Example& example = examples[i];
+      task.Generate(split, seed, first + i, &example);
+      const size_t before = labels.size();
+      for (size_t t = 0; t < example.tokens.size(); ++t) {
+        if (example.targets[t] == kUnscored) continue;
+        scored_rows.push_back(tokens.size() + t);
+        labels.push_back(example.targets[t]);
+      }
+      scored_of_example.push_back(labels.size() - before);
+      tokens.insert(tokens.end(), example.tokens.begin(), example.tokens.end());
+    }
+  }
+};
+
+struct Trainer::Worker {
+  Arena arena;
+};
+
+Trainer::Trainer(Model* model, const Task* task, const Options& options,
+                 uint64_t seed, int threads)
+    : model_(model),
+      task_(task),
+      options_(options),
+      seed_(seed),
+      form_(*ParseForm(options.Choice("form"))),
+      shard_examples_(
+          std::max<int64_t>(1, options.Int("shard_tokens") / task->length())),
+      pool_(threads) {
+  for (int i = 0; i < threads; ++i) {
+    workers_.push_back(std::make_unique<Worker>());
+  }
+}
+
+Trainer::~Trainer() = default;
+
+absl::Status Trainer::RunShards(Split split, uint64_t first_index,
+                                int64_t examples, bool train) {
+  const int64_t count = (examples + shard_examples_ - 1) / shard_examples_;
+  while (static_cast<int64_t>(shards_.size()) < count) {
+    shards_.push_back(std::make_unique<Shard>());
+  }
+  kernels::ParallelFor(&pool_, count, [&](size_t s, int) {
+    const int64_t first = s * shard_examples_;
+    shards_[s]->Generate(*task_, split, seed_, first_index + first,
+                         std::min(shard_examples_, examples - first));
+  });
+  size_t scored = 0;
+  for (int64_t s = 0; s < count; ++s) scored += shards_[s]->labels.size();
+  if (scored == 0) {
+    return absl::InvalidArgumentError("the task scores no position");
+  }
+  // The batch's loss is the mean over all its scored positions.
+  const double weight = 1.0 / static_cast<double>(scored);
+  kernels::ParallelFor(&pool_, count, [&](size_t s, int worker) {
+    const kernels::ScopedFlushDenormals flush;
+    Shard& shard = *shards_[s];
+    if (train && shard.gradients == nullptr) {
+      shard.gradients = std::make_unique<GradientBuffer>(model_->parameters());
+    } else if (train) {
+      shard.gradients->FillZero();
+    }
+    Tape tape(&workers_[worker]->arena, model_->parameters().dtype(),
+              train ? shard.gradients.get() : nullptr);
+    Variable hidden = model_->Hidden(&tape, shard.tokens, shard.examples.size(),
+                                     task_->length(), form_, /*state=*/nullptr);
+    Variable loss =
+        CrossEntropy(model_->Logits(hidden, shard.scored_rows), shard.labels,
+                     weight, &shard.losses, &shard.predictions);
+    shard.status = train ? tape.Backward(loss) : tape.status();
+    tape.Reset();
+  });
+  for (int64_t s = 0; s < count; ++s) {
+    if (!shards_[s]->status.ok()) return shards_[s]->status;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Score> Trainer::Evaluate(Split split, int64_t count) {
+  // Bounds memory: examples are generated, scored and forgotten.
+  constexpr int64_t kExamplesAtOnce = 1024;
+  double sum = 0, sum_of_squares = 0, loss = 0;
+  int64_t positions = 0;
+  for (int64_t first = 0; first < count; first += kExamplesAtOnce) {
+    const int64_t now = std::min(kExamplesAtOnce, count - first);
+    absl::Status status = RunShards(split, first, now, /*train=*/false);
+    if (!status.ok()) return status;
+    for (int64_t s = 0; s * shard_examples_ < now; ++s) {
+      const Shard& shard = *shards_[s];
+      for (double row_loss : shard.losses) loss += row_loss;
+      positions += shard.losses.size();
+      size_t start = 0;
+      for (size_t e = 0; e < shard.examples.size(); ++e) {
+        const size_t scored = shard.scored_of_example[e];
+        const double score = task_->Score(
+            shard.examples[e],
+            absl::MakeConstSpan(shard.predictions).subspan(start, scored));
+        start += scored;
+        sum += score;
+        sum_of_squares += score * score;
+      }
+    }
+  }
+  Score score;
+  const double n = static_cast<double>(count);
+  score.examples = count;
+  score.accuracy = sum / n;
+  score.loss = loss / static_cast<double>(positions);
+  if (count > 1) {
+    const double variance = std::max(
+        0.0, (sum_of_squares - n * score.accuracy * score.accuracy) / (n - 1));
+    score.accuracy_stderr = std::sqrt(variance / n);
+  }
+  return score;
+}
+
+absl::StatusOr<TrainResult> Trainer::Train(
+    const std::function<void(const ProgressPoint&)>& progress) {
+  const int64_t steps = options_.Int("steps"), batch = options_.Int("batch");
+  const AdamWConfig config = OptimizerConfig(options_);
+  AdamW optimizer(&model_->parameters(), config);
+  GradientBuffer total(model_->parameters());
+  Checkpoint best;
+  best.Save(model_->parameters());
+  double best_accuracy = -1;
+  int64_t evaluations_since_best = 0;
+  double loss_sum = 0;
+  int64_t loss_steps = 0;
+  TrainResult result;
+  Stopwatch watch;
+  for (int64_t step = 0; step < steps; ++step) {
+    watch.Start();
+    // Every step draws new examples: nothing is seen twice.
+    absl::Status status =
+        RunShards(Split::kTrain, step * batch, batch, /*train=*/true);
+    if (!status.ok()) return status;
+    double loss = 0;
+    int64_t positions = 0;
+    total.FillZero();
+    for (int64_t s = 0; s * shard_examples_ < batch; ++s) {
+      for (double row_loss : shards_[s]->losses) loss += row_loss;
+      positions += shards_[s]->losses.size();
+      DispatchDType(model_->parameters().dtype(), [&](auto zero) {
+        using T = decltype(zero);
+        T* sum = total.flat().data<T>();
+        kernels::Add(sum, shards_[s]->gradients->flat().data<T>(), sum,
+                     total.flat().elements());
+      });
+    }
+    loss /= static_cast<double>(positions);
+    const double norm =
+        std::isfinite(loss) ? optimizer.Step(&total) : std::nan("");
+    watch.Stop();
+    result.steps = step + 1;
+    if (!std::isfinite(norm)) {
+      result.diverged = true;
+      break;
+    }
+    loss_sum += loss;
+    ++loss_steps;
+    const bool last = step + 1 == steps;
+    if ((step + 1) % options_.Int("eval_every") != 0 && !last) continue;
+
+    absl::StatusOr<Score> score =
+        Evaluate(Split::kValidation, options_.Int("validation_examples"));
+    if (!score.ok()) return score.status();
+    ProgressPoint point;
+    point.step = step + 1;
+    point.train_loss = loss_sum / static_cast<double>(loss_steps);
+    point.validation_loss = score->loss;
+    point.validation_accuracy = score->accuracy;
+    point.learning_rate = LearningRate(config, step);
+    point.seconds = watch.seconds();
+    loss_sum = 0;
+    loss_steps = 0;
+    result.curve.push_back(point);
+    if (progress) progress(point);
+    if (!std::isfinite(score->loss)) {
+      result.diverged = true;
+      break;
+    }
+    // Of equals the later: it has seen more.
+    if (score->accuracy >= best_accuracy) {
+      evaluations_since_best =
+          score->accuracy > best_accuracy ? 0 : evaluations_since_best + 1;
+      best_accuracy = score->accuracy;
+      best.Save(model_->parameters());
+    } else {
+      ++evaluations_since_best;
+    }
+    const int64_t patience = options_.Int("patience");
+    if (score->accuracy >= options_.Real("stop_accuracy") ||
+        (patience > 0 && evaluations_since_best >= patience)) {
+      break;
+    }
+  }
+  best.Load(&model_->parameters());
+  result.seconds = watch.seconds();
+  result.validation_accuracy = std::max(best_accuracy, 0.0);
+  return result;
+}
+
+}  // namespace mneme

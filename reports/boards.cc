@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "reports/boards.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <tuple>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "google/protobuf/repeated_field.h"
+
+namespace mneme {
+namespace {
+
+using Settings = google::protobuf::RepeatedPtrField<Setting>;
+
+// What a board's cells share: task, profile, and options of task and model.
+// Training options are not part of it: a learning rate may be tuned for each
+// variant.
+using BoardKey = std::tuple<std::string, std::string, std::string>;
+std::string SettingsText(const Settings& settings) {
+  std::string text;
+  for (const Setting& setting : settings) {
+    absl::StrAppend(&text, setting.name(), "=", setting.value(), "\n");
+  }
+  return text;
+}
+
+BoardKey KeyOf(const ResultRecord& cell) {
+  return {cell.task(), cell.profile(),
+          absl::StrCat(SettingsText(cell.task_options()), "\n",
+                       SettingsText(cell.model_options()))};
+}
+
+bool HasOptions(const ResultRecord& cell) {
+  return cell.task_options_size() + cell.model_options_size() > 0;
+}
+
+// A cell that failed before it knew its options belongs to the first board of
+// its task and profile.
+void LendOptions(std::vector<ResultRecord>& cells) {
+  std::map<std::pair<std::string, std::string>, const ResultRecord*> lenders;
+  for (const ResultRecord& cell : cells) {
+    if (!HasOptions(cell)) continue;
+    const ResultRecord*& lender = lenders[{cell.task(), cell.profile()}];
+    if (lender == nullptr || KeyOf(cell) < KeyOf(*lender)) lender = &cell;
+  }
+  for (ResultRecord& cell : cells) {
+    if (HasOptions(cell)) continue;
+    const auto lender = lenders.find({cell.task(), cell.profile()});
+    if (lender == lenders.end()) continue;
+    *cell.mutable_task_options() = lender->second->task_options();
+    *cell.mutable_model_options() = lender->second->model_options();
+  }
+}
+
+// Sorts cells by board, variant and seed, and keeps the newest of each.
+// Returns how many were dropped.
+int SortAndKeepNewest(std::vector<ResultRecord>& cells) {
+  using CellKey = std::tuple<BoardKey, std::string, uint64_t>;
+  std::map<CellKey, ResultRecord> newest;
+  for (ResultRecord& cell : cells) {
+    ResultRecord& kept =
+        newest[CellKey(KeyOf(cell), cell.variant(), cell.seed())];
+    if (cell.environment().date() >= kept.environment().date()) {
+      kept = std::move(cell);
+    }
+  }
+  const int dropped = static_cast<int>(cells.size() - newest.size());
+  cells.clear();
+  for (auto& [key, cell] : newest) cells.push_back(std::move(cell));
+  return dropped;
+}
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle]
+                                : (values[middle - 1] + values[middle]) / 2;
+}
+
+// Fills what a complete row has, from its cells, all of them ok.
+void Summarise(absl::Span<const ResultRecord> cells, Row& row) {
+  std::vector<SeedScore> scores;
+  std::vector<double> speeds, steps, seconds;
+  double loss = 0;
+  for (const size_t index : row.cells) {
+    const ResultRecord& cell = cells[index];
+    const Metrics& metrics = cell.metrics();
+    scores.push_back({metrics.accuracy(), metrics.accuracy_stderr(),
+                      metrics.test_examples()});
+    loss += metrics.loss() / static_cast<double>(row.cells.size());
+    speeds.push_back(cell.timing().train_tokens_per_second());
+    if (metrics.has_steps_to_90()) {
+      steps.push_back(static_cast<double>(metrics.steps_to_90()));
+      seconds.push_back(cell.timing().seconds_to_90());
+    }
+  }
+  row.accuracy = EstimateAccuracy(scores);
+  row.loss = loss;
+  row.train_tokens_per_second = Median(speeds);
+  if (row.reached_90 == row.wanted) {
+    row.steps_to_90 = Median(steps);
+    row.seconds_to_90 = Median(seconds);
+  }
+}
+
+void FinishRow(absl::Span<const ResultRecord> cells, const Board& board,
+               Row& row) {
+  row.wanted = static_cast<int>(board.seeds.size());
+  std::set<uint64_t> missing(board.seeds.begin(), board.seeds.end());
+  for (const size_t index : row.cells) {
+    const ResultRecord& cell = cells[index];
+    missing.erase(cell.seed());
+    if (row.family.empty()) row.family = cell.family();
+    if (cell.status() != STATUS_OK) {
+      row.reasons.push_back(UnfinishedReason(cell));
+      continue;
+    }
+    ++row.finished;
+    row.reached_90 += cell.metrics().has_steps_to_90() ? 1 : 0;
+    row.parameters = cell.parameters();
+    row.state_bytes = cell.state_bytes();
+  }
+  for (const uint64_t seed : missing) {
+    row.reasons.push_back(absl::StrCat("seed ", seed, " has no result"));
+  }
+  if (row.complete()) Summarise(cells, row);
+}
+
+// Complete rows by falling accuracy, then the others; equals by name.
+bool StandsBefore(const Row& a, const Row& b) {
+  if (a.complete() != b.complete()) return a.complete();
+  if (a.complete() && a.accuracy->mean != b.accuracy->mean) {
+    return a.accuracy->mean > b.accuracy->mean;
+  }
+  return a.variant < b.variant;
+}
+
+void RankRows(std::vector<Row>& rows) {
+  std::sort(rows.begin(), rows.end(), StandsBefore);
+  std::vector<Estimate> estimates;
+  for (const Row& row : rows) {
+    if (row.complete()) estimates.push_back(*row.accuracy);
+  }
+  const std::vector<RankRange> ranks = RankRanges(estimates);
+  for (size_t i = 0; i < ranks.size(); ++i) rows[i].rank = ranks[i];
+}
+
+// cells[begin, end) are one board's.
+Board MakeBoard(absl::Span<const ResultRecord> cells, size_t begin,
+                size_t end) {
+  const ResultRecord& first = cells[begin];
+  Board board;
+  board.task = first.task();
+  board.profile = first.profile();
+  board.task_options.assign(first.task_options().begin(),
+                            first.task_options().end());
+  board.model_options.assign(first.model_options().begin(),
+                             first.model_options().end());
+  std::set<uint64_t> seeds;
+  for (size_t i = begin; i < end; ++i) {
+    const ResultRecord& cell = cells[i];
+    seeds.insert(cell.seed());
+    if (board.rows.empty() || board.rows.back().variant != cell.variant()) {
+      board.rows.emplace_back();
+      board.rows.back().variant = cell.variant();
+    }
+    board.rows.back().cells.push_back(i);
+    if (cell.status() == STATUS_OK) {
+      board.chance_accuracy = cell.metrics().chance_accuracy();
+      board.context_guess_accuracy = cell.metrics().context_guess_accuracy();
+    }
+  }
+  board.seeds.assign(seeds.begin(), seeds.end());
+  for (Row& row : board.rows) FinishRow(cells, board, row);
+  RankRows(board.rows);
+  return board;
+}
+
+std::map<std::string, std::string> AllOptions(const Board& board) {
+  std::map<std::string, std::string> options;
+  for (const Setting& setting : board.task_options) {
+    options[setting.name()] = setting.value();
+  }
+  for (const Setting& setting : board.model_options) {
+    options[setting.name()] = setting.value();
+  }
+  return options;
+}
+
+// Gives boards their anchors, and those of one task and profile their
+// distinctions.
+void TellApart(std::vector<Board>& boards) {
+  std::map<std::string, int> boards_of_task;
+  for (Board& board : boards) {
+    const int number = ++boards_of_task[board.task];
+    board.anchor =
+        number == 1 ? board.task : absl::StrCat(board.task, "-", number);
+    for (const auto& [name, value] : AllOptions(board)) {
+      for (const Board& other : boards) {
+        if (other.task != board.task || other.profile != board.profile) {
+          continue;
+        }
+        const auto others = AllOptions(other);
+        const auto found = others.find(name);
+        if (found != others.end() && found->second == value) continue;
+        Setting& setting = board.distinction.emplace_back();
+        setting.set_name(name);
+        setting.set_value(value);
+        break;
+      }
+    }
+  }
+}
+
+}  // namespace
+
+std::string StatusName(Status status) {
+  switch (status) {
+    case STATUS_OK:
+      return "ok";
+    case STATUS_DIVERGED:
+      return "diverged";
+    case STATUS_UNSUPPORTED:
+      return "unsupported";
+    default:
+      return "failed";
+  }
+}
+
+std::string UnfinishedReason(const ResultRecord& cell) {
+  std::string reason =
+      absl::StrCat("seed ", cell.seed(), " ", StatusName(cell.status()));
+  if (cell.status_step() > 0) {
+    absl::StrAppend(&reason, " at step ", cell.status_step());
+  }
+  if (!cell.status_message().empty()) {
+    absl::StrAppend(&reason, ": ", cell.status_message());
+  }
+  return reason;
+}
+
+bool Leaderboard::IsComplete() const {
+  for (const ResultRecord& cell : cells) {
+    if (cell.status() != STATUS_OK && cell.status() != STATUS_UNSUPPORTED) {
+      return false;
+    }
+  }
+  for (const Board& board : boards) {
+    for (const Row& row : board.rows) {
+      if (row.cells.size() < board.seeds.size()) return false;
+    }
+  }
+  return true;
+}
+
+Leaderboard MakeLeaderboard(std::vector<ResultRecord> records) {
+  Leaderboard leaderboard;
+  std::vector<ResultRecord>& cells = leaderboard.cells;
+  cells = std::move(records);
+  LendOptions(cells);
+  leaderboard.superseded = SortAndKeepNewest(cells);
+  leaderboard.context = MakeContext(cells);
+
+  std::set<std::string> variants;
+  for (const ResultRecord& cell : cells) variants.insert(cell.variant());
+  leaderboard.variants.assign(variants.begin(), variants.end());
+
+  for (size_t begin = 0; begin < cells.size();) {
+    size_t end = begin + 1;
+    while (end < cells.size() && KeyOf(cells[end]) == KeyOf(cells[begin])) {
+      ++end;
+    }
+    leaderboard.boards.push_back(MakeBoard(cells, begin, end));
+    begin = end;
+  }
+  for (Board& board : leaderboard.boards) {
+    for (Row& row : board.rows) {
+      row.variant_index = static_cast<size_t>(
+          std::lower_bound(leaderboard.variants.begin(),
+                           leaderboard.variants.end(), row.variant) -
+          leaderboard.variants.begin());
+    }
+  }
+  TellApart(leaderboard.boards);
+  return leaderboard;
+}
+
+}  // namespace mneme

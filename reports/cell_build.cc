@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "reports/cell_build.h"
+
+#include <string.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+#include "attention/plugin/suggest.h"
+#include "harness/record.h"
+#include "reports/records.h"
+
+namespace mneme {
+namespace {
+
+// What a runner exits with when it does not understand what it was asked.
+constexpr int kUsageError = 2;
+
+std::string CellName(absl::string_view task, absl::string_view variant,
+                     uint64_t seed) {
+  return absl::StrCat(task, ".", variant, ".", seed);
+}
+
+template <typename T>
+void DropDuplicates(std::vector<T>& values) {
+  std::vector<T> unique;
+  for (T& value : values) {
+    if (std::find(unique.begin(), unique.end(), value) == unique.end()) {
+      unique.push_back(std::move(value));
+    }
+  }
+  values = std::move(unique);
+}
+
+absl::Status CompleteNames(absl::string_view what,
+                           const std::vector<std::string>& known,
+                           std::vector<std::string>& names) {
+  // "--tasks=" asks for none in particular.
+  names.erase(std::remove(names.begin(), names.end(), ""), names.end());
+  if (names.empty()) names = known;
+  for (const std::string& name : names) {
+    if (std::find(known.begin(), known.end(), name) == known.end()) {
+      return UnknownName(what, name, known);
+    }
+  }
+  DropDuplicates(names);
+  return absl::OkStatus();
+}
+
+// The last line of a file that is not blank, or "".
+std::string LastLine(const std::string& path) {
+  std::ifstream file(path);
+  std::string line, last;
+  while (std::getline(file, line)) {
+    const absl::string_view stripped = absl::StripAsciiWhitespace(line);
+    if (!stripped.empty()) last = std::string(stripped);
+  }
+  return last;
+}
+
+// "killed by Aborted: what it said last".
+std::string HowItEnded(const FailedAction& failure) {
+  const std::string said = LastLine(failure.stderr_path);
+  const std::string how =
+      failure.exit_code > 128
+          ? absl::StrCat("killed by signal ", failure.exit_code - 128, " (",
+                         strsignal(failure.exit_code - 128), ")")
+          : absl::StrCat("exit code ", failure.exit_code);
+  return said.empty() ? how : absl::StrCat(how, ": ", said);
+}
+
+const FailedAction* FailureOf(const BuildOutcome& outcome,
+                              const std::string& cell) {
+  for (const FailedAction& failure : outcome.failures) {
+    if (failure.label == kCellsLabel &&
+        absl::EndsWith(failure.output, absl::StrCat("/", cell, ".record"))) {
+      return &failure;
+    }
+  }
+  return nullptr;
+}
+
+// Why a cell has no record when its own action never ran: rather something of
+// its variant's package than something that others may have failed for.
+std::string WhyNotBuilt(const BuildOutcome& outcome,
+                        const std::string& variant) {
+  const FailedAction* culprit = nullptr;
+  for (const FailedAction& failure : outcome.failures) {
+    if (failure.label == kCellsLabel) continue;
+    if (absl::StartsWith(failure.label,
+                         absl::StrCat("//attention/", variant, ":"))) {
+      culprit = &failure;
+      break;
+    }
+    if (culprit == nullptr) culprit = &failure;
+  }
+  if (culprit == nullptr) return "Bazel did not get as far as this cell";
+  return absl::StrCat("its runner was not built: ", culprit->mnemonic, " of ",
+                      culprit->label, " failed");
+}
+
+}  // namespace
+
+absl::StatusOr<CellSelection> CompleteSelection(
+    CellSelection selection, const std::vector<std::string>& known_variants,
+    const std::vector<std::string>& known_tasks) {
+  if (absl::Status status =
+          CompleteNames("variant", known_variants, selection.variants);
+      !status.ok()) {
+    return status;
+  }
+  if (absl::Status status = CompleteNames("task", known_tasks, selection.tasks);
+      !status.ok()) {
+    return status;
+  }
+  for (const std::string& setting : selection.settings) {
+    const size_t equals = setting.find('=');
+    if (equals == 0 || equals == std::string::npos) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--set: \"", setting, "\" is not name=value"));
+    }
+    if (absl::StrContains(setting, ',')) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--set: \"", setting, "\" has a comma; give --set once for each"));
+    }
+  }
+  if (selection.profile.empty()) {
+    return absl::InvalidArgumentError("--profile: there must be one");
+  }
+  if (selection.seeds.empty()) {
+    return absl::InvalidArgumentError("--seeds: there must be one");
+  }
+  DropDuplicates(selection.seeds);
+  return selection;
+}
+
+std::vector<std::string> BuildArguments(const CellSelection& selection,
+                                        const std::string& event_file) {
+  const CellSelection defaults;
+  std::vector<std::string> arguments = {
+      "build", kCellsLabel,
+      // One failed cell must not cost the others.
+      "--keep_going", absl::StrCat("--build_event_json_file=", event_file)};
+  if (selection.profile != defaults.profile) {
+    arguments.push_back(
+        absl::StrCat("--//reports:profile=", selection.profile));
+  }
+  if (selection.seeds != defaults.seeds) {
+    arguments.push_back(absl::StrCat("--//reports:seeds=",
+                                     absl::StrJoin(selection.seeds, ",")));
+  }
+  if (!selection.settings.empty()) {
+    arguments.push_back(absl::StrCat("--//reports:settings=",
+                                     absl::StrJoin(selection.settings, ",")));
+  }
+  for (const std::string& task : selection.tasks) {
+    for (const std::string& variant : selection.variants) {
+      for (const uint64_t seed : selection.seeds) {
+        arguments.push_back(
+            absl::StrCat("--output_groups=", CellName(task, variant, seed)));
+      }
+    }
+  }
+  return arguments;
+}
+
+absl::StatusOr<std::vector<ResultRecord>> CollectRecords(
+    const CellSelection& selection, const BuildOutcome& outcome) {
+  std::vector<ResultRecord> records;
+  std::string usage_error;
+  for (const std::string& task : selection.tasks) {
+    for (const std::string& variant : selection.variants) {
+      for (const uint64_t seed : selection.seeds) {
+        const std::string cell = CellName(task, variant, seed);
+        if (const auto built = outcome.records.find(cell);
+            built != outcome.records.end()) {
+          absl::StatusOr<std::vector<ResultRecord>> loaded =
+              LoadRecords({built->second});
+          if (!loaded.ok()) return loaded.status();
+          records.push_back(std::move(loaded->front()));
+          continue;
+        }
+        const FailedAction* failure = FailureOf(outcome, cell);
+        ResultRecord& missing = records.emplace_back();
+        missing.set_schema(kRecordSchema);
+        missing.set_variant(variant);
+        missing.set_task(task);
+        missing.set_profile(selection.profile);
+        missing.set_seed(seed);
+        missing.set_status(STATUS_FAILED);
+        missing.set_status_message(failure != nullptr
+                                       ? HowItEnded(*failure)
+                                       : WhyNotBuilt(outcome, variant));
+        if (failure != nullptr && failure->exit_code == kUsageError &&
+            usage_error.empty()) {
+          // Whose words they are is of no interest then.
+          usage_error = std::string(
+              absl::StripPrefix(LastLine(failure->stderr_path), "mneme: "));
+        }
+      }
+    }
+  }
+  if (outcome.records.empty() && !usage_error.empty()) {
+    return absl::InvalidArgumentError(usage_error);
+  }
+  return records;
+}
+
+}  // namespace mneme

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// From "these cells, please" to a Bazel command line, and from what Bazel made
+// of it back to one record for each cell.
+
+#ifndef MNEME_REPORTS_CELL_BUILD_H_
+#define MNEME_REPORTS_CELL_BUILD_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "harness/result.pb.h"
+#include "reports/build_events.h"
+
+namespace mneme {
+
+inline constexpr char kCellsLabel[] = "//reports:cells";
+inline constexpr char kDefaultProfile[] = "quick";
+
+// variants x tasks x seeds under one profile.
+struct CellSelection {
+  std::vector<std::string> variants;  // {} is all
+  std::vector<std::string> tasks;     // {} is all
+  std::string profile = kDefaultProfile;
+  std::vector<uint64_t> seeds = {0};
+  std::vector<std::string> settings;  // "name=value"
+};
+
+// Fills in all names where none were chosen, and drops duplicates. NotFound for
+// an unknown name, with the nearest known one; InvalidArgument for a setting
+// that is not name=value, or for what Bazel's command line cannot carry.
+absl::StatusOr<CellSelection> CompleteSelection(
+    CellSelection selection, const std::vector<std::string>& known_variants,
+    const std::vector<std::string>& known_tasks);
+
+// "build //reports:cells ..." for a complete selection. Variants and tasks are
+// chosen by output group, and the rest by build settings only where it differs
+// from the defaults: another configuration would cost Bazel its analysis cache.
+std::vector<std::string> BuildArguments(const CellSelection& selection,
+                                        const std::string& event_file);
+
+// A record for each cell of a complete selection: its own, or one with status
+// failed that says what went wrong. InvalidArgument, with the runner's own
+// words, when no cell has a record and a runner refused its arguments (exit
+// code 2): then what was asked for is wrong, and not the result.
+absl::StatusOr<std::vector<ResultRecord>> CollectRecords(
+    const CellSelection& selection, const BuildOutcome& outcome);
+
+}  // namespace mneme
+
+#endif  // MNEME_REPORTS_CELL_BUILD_H_

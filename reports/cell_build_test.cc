@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "reports/cell_build.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "harness/atomic_file.h"
+#include "harness/record.h"
+#include "reports/testing.h"
+
+namespace mneme {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Not;
+using testing::SizeIs;
+
+const std::vector<std::string> kVariants = {"linear", "softmax"};
+const std::vector<std::string> kTasks = {"mqar"};
+
+CellSelection Complete(CellSelection selection) {
+  auto complete = CompleteSelection(std::move(selection), kVariants, kTasks);
+  EXPECT_TRUE(complete.ok()) << complete.status();
+  return complete.value_or(CellSelection());
+}
+
+absl::Status CompletionError(CellSelection selection) {
+  return CompleteSelection(std::move(selection), kVariants, kTasks).status();
+}
+
+TEST(CompleteSelection, NoneIsAll) {
+  EXPECT_EQ(Complete({}).variants, kVariants);
+  EXPECT_EQ(Complete({}).tasks, kTasks);
+  CellSelection empty;
+  empty.tasks = {""};  // --tasks=
+  EXPECT_EQ(Complete(empty).tasks, kTasks);
+}
+
+TEST(CompleteSelection, DuplicatesCountOnce) {
+  CellSelection selection;
+  selection.variants = {"softmax", "linear", "softmax"};
+  selection.seeds = {1, 1};
+  EXPECT_THAT(Complete(selection).variants, ElementsAre("softmax", "linear"));
+  EXPECT_THAT(Complete(selection).seeds, ElementsAre(1));
+}
+
+TEST(CompleteSelection, SuggestsTheNearestName) {
+  CellSelection selection;
+  selection.variants = {"sofmax"};
+  const absl::Status status = CompletionError(selection);
+  EXPECT_TRUE(absl::IsNotFound(status));
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("did you mean \"softmax\"?"));
+}
+
+TEST(CompleteSelection, SettingsAreNameEqualsValue) {
+  for (const char* setting : {"steps", "=1", "a=1,2"}) {
+    CellSelection selection;
+    selection.settings = {setting};
+    EXPECT_TRUE(absl::IsInvalidArgument(CompletionError(selection))) << setting;
+  }
+  CellSelection selection;
+  selection.settings = {"a=b=c"};
+  EXPECT_TRUE(CompletionError(selection).ok());
+}
+
+TEST(BuildArguments, DefaultsNeedNoBuildSetting) {
+  EXPECT_THAT(BuildArguments(Complete({}), "/tmp/events"),
+              ElementsAre("build", "//reports:cells", "--keep_going",
+                          "--build_event_json_file=/tmp/events",
+                          "--output_groups=mqar.linear.0",
+                          "--output_groups=mqar.softmax.0"));
+}
+
+TEST(BuildArguments, OnlyWhatWasChosen) {
+  CellSelection selection;
+  selection.variants = {"softmax"};
+  selection.seeds = {0, 5};
+  selection.profile = "published/zoology";
+  selection.settings = {"train.steps=10", "pairs=4"};
+  const std::vector<std::string> arguments =
+      BuildArguments(Complete(selection), "/tmp/events");
+  EXPECT_THAT(arguments, Contains("--//reports:seeds=0,5"));
+  EXPECT_THAT(arguments, Contains("--//reports:profile=published/zoology"));
+  EXPECT_THAT(arguments,
+              Contains("--//reports:settings=train.steps=10,pairs=4"));
+  EXPECT_THAT(arguments, Contains("--output_groups=mqar.softmax.5"));
+  EXPECT_THAT(arguments, Not(Contains(HasSubstr("linear"))));
+}
+
+FailedAction CellFailure(const std::string& cell, int exit_code,
+                         const std::string& said) {
+  FailedAction failure;
+  failure.label = kCellsLabel;
+  failure.mnemonic = "MnemeCell";
+  failure.output = "bazel-out/bin/reports/cells/quick/" + cell + ".record";
+  failure.exit_code = exit_code;
+  failure.stderr_path = testing::TempDir() + "/" + cell + ".stderr";
+  EXPECT_TRUE(WriteFileAtomically(failure.stderr_path, said).ok());
+  return failure;
+}
+
+TEST(CollectRecords, EachCellHasOne) {
+  const std::string path = testing::TempDir() + "/mqar.softmax.0.record";
+  ASSERT_TRUE(WriteRecord(path, OkCell("softmax", 1.0)).ok());
+  BuildOutcome outcome;
+  outcome.records["mqar.softmax.0"] = path;
+  outcome.failures = {
+      CellFailure("mqar.linear.0", 134, "step 3\nlinear: out of luck\n\n")};
+  const auto records = CollectRecords(Complete({}), outcome);
+  ASSERT_TRUE(records.ok()) << records.status();
+  ASSERT_THAT(*records, SizeIs(2));
+  EXPECT_EQ((*records)[0].variant(), "linear");
+  EXPECT_EQ((*records)[0].status(), STATUS_FAILED);
+  EXPECT_EQ((*records)[0].status_message(),
+            "killed by signal 6 (Aborted): linear: out of luck");
+  EXPECT_EQ((*records)[1].metrics().accuracy(), 1.0);
+}
+
+TEST(CollectRecords, ARunnerThatWasNotBuiltNamesItsOwnFailure) {
+  FailedAction other;
+  other.label = "//attention/gla:gla";
+  other.mnemonic = "CppCompile";
+  FailedAction own = other;
+  own.label = "//attention/linear:linear";
+  BuildOutcome outcome;
+  outcome.failures = {other, own};
+  const auto records = CollectRecords(Complete({}), outcome);
+  ASSERT_TRUE(records.ok()) << records.status();
+  EXPECT_EQ((*records)[0].status_message(),
+            "its runner was not built: CppCompile of "
+            "//attention/linear:linear failed");
+  EXPECT_EQ((*records)[1].status_message(),
+            "its runner was not built: CppCompile of //attention/gla:gla "
+            "failed");
+}
+
+TEST(CollectRecords, WhatRunnersRefuseIsAUsageError) {
+  BuildOutcome outcome;
+  outcome.failures = {
+      CellFailure("mqar.linear.0", 2, "mneme: unknown profile \"quik\"\n")};
+  const auto records = CollectRecords(Complete({}), outcome);
+  EXPECT_TRUE(absl::IsInvalidArgument(records.status()));
+  EXPECT_EQ(records.status().message(), "unknown profile \"quik\"");
+
+  // Unless it made sense to another.
+  const std::string path = testing::TempDir() + "/mqar.softmax.0.record";
+  ASSERT_TRUE(WriteRecord(path, OkCell("softmax", 1.0)).ok());
+  outcome.records["mqar.softmax.0"] = path;
+  EXPECT_TRUE(CollectRecords(Complete({}), outcome).ok());
+}
+
+TEST(CollectRecords, ADamagedRecordIsNamed) {
+  const std::string path = testing::TempDir() + "/damaged.record";
+  ASSERT_TRUE(WriteFileAtomically(path, "not gzip").ok());
+  BuildOutcome outcome;
+  outcome.records["mqar.softmax.0"] = path;
+  const auto records = CollectRecords(Complete({}), outcome);
+  EXPECT_THAT(std::string(records.status().message()), HasSubstr(path));
+}
+
+}  // namespace
+}  // namespace mneme

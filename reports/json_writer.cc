@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "reports/json_writer.h"
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "google/protobuf/repeated_field.h"
+
+namespace mneme {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Numbers and booleans as such; all else is text.
+Json FromText(const std::string& text) {
+  Json value = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (value.is_number() || value.is_boolean()) return value;
+  return text;
+}
+
+template <typename T>
+Json OrNull(const absl::optional<T>& value) {
+  return value.has_value() ? Json(*value) : Json(nullptr);
+}
+
+Json FromSettings(const google::protobuf::RepeatedPtrField<Setting>& settings) {
+  Json object = Json::object();
+  for (const Setting& setting : settings) {
+    object[setting.name()] = FromText(setting.value());
+  }
+  return object;
+}
+
+Json FromCurve(const Metrics& metrics) {
+  Json curve = Json::array();
+  for (const CurvePoint& point : metrics.curve()) {
+    curve.push_back({{"step", point.step()},
+                     {"train_loss", point.train_loss()},
+                     {"validation_loss", point.validation_loss()},
+                     {"validation_accuracy", point.validation_accuracy()},
+                     {"learning_rate", point.learning_rate()}});
+  }
+  return curve;
+}
+
+// All keys are always there, so that a program need not ask for each.
+Json FromMetrics(const ResultRecord& cell) {
+  const Metrics& metrics = cell.metrics();
+  Json json = {
+      {"accuracy", metrics.accuracy()},
+      {"accuracy_stderr", metrics.accuracy_stderr()},
+      {"loss", metrics.loss()},
+      {"validation_accuracy", metrics.validation_accuracy()},
+      {"test_examples", metrics.test_examples()},
+      {"steps", metrics.steps()},
+      {"steps_to_90", nullptr},
+      {"seconds_to_90", nullptr},
+      {"chance_accuracy", metrics.chance_accuracy()},
+      {"context_guess_accuracy", metrics.context_guess_accuracy()},
+      {"curve", FromCurve(metrics)},
+  };
+  if (metrics.has_steps_to_90()) json["steps_to_90"] = metrics.steps_to_90();
+  if (cell.timing().has_seconds_to_90()) {
+    json["seconds_to_90"] = cell.timing().seconds_to_90();
+  }
+  if (cell.status() != STATUS_OK) {
+    for (auto& [name, value] : json.items()) value = nullptr;
+  }
+  return json;
+}
+
+Json FromCell(const ResultRecord& cell) {
+  const bool ok = cell.status() == STATUS_OK;
+  const Timing& timing = cell.timing();
+  const Environment& environment = cell.environment();
+  // Not measured, rather than 0.
+  const auto measured = [ok](auto value) {
+    return ok || value > 0 ? Json(value) : Json(nullptr);
+  };
+  return {
+      {"variant", cell.variant()},
+      {"family", cell.family()},
+      {"variant_version", cell.variant_version()},
+      {"task", cell.task()},
+      {"task_version", cell.task_version()},
+      {"profile", cell.profile()},
+      {"seed", cell.seed()},
+      {"status", StatusName(cell.status())},
+      {"status_message", cell.status_message()},
+      {"status_step", ok ? Json(nullptr) : Json(cell.status_step())},
+      {"metrics", FromMetrics(cell)},
+      {"state_bytes", measured(cell.state_bytes())},
+      {"state_tokens", measured(cell.state_tokens())},
+      {"parameters", measured(cell.parameters())},
+      {"train_tokens_per_second", measured(timing.train_tokens_per_second())},
+      {"train_seconds", measured(timing.train_seconds())},
+      {"total_seconds", measured(timing.total_seconds())},
+      {"threads", measured(timing.threads())},
+      {"options",
+       {{"variant", FromSettings(cell.variant_options())},
+        {"task", FromSettings(cell.task_options())},
+        {"model", FromSettings(cell.model_options())},
+        {"train", FromSettings(cell.train_options())}}},
+      {"environment",
+       {{"date", environment.date()},
+        {"commit", environment.commit()},
+        {"machine", environment.machine()},
+        {"cores", environment.cores()},
+        {"simd_target", environment.simd_target()},
+        {"compiler", environment.compiler()},
+        {"build_mode", environment.build_mode()}}},
+  };
+}
+
+Json FromContext(const Context& context) {
+  Json json = {{"date", context.date}, {"oldest_date", context.oldest_date}};
+  for (const ContextField& field : context.fields) {
+    Json values = Json::array();
+    for (const ContextValue& value : field.values) {
+      values.push_back(field.numeric ? FromText(value.value)
+                                     : Json(value.value));
+    }
+    json[field.name] = values.empty()       ? Json(nullptr)
+                       : values.size() == 1 ? values[0]
+                                            : values;
+  }
+  return json;
+}
+
+Json FromRow(const Row& row) {
+  Json json = {{"variant", row.variant},
+               {"rank", nullptr},
+               {"accuracy", nullptr},
+               {"interval", nullptr},
+               {"steps_to_90", OrNull(row.steps_to_90)},
+               {"state_bytes", OrNull(row.state_bytes)},
+               {"parameters", OrNull(row.parameters)},
+               {"train_tokens_per_second", OrNull(row.train_tokens_per_second)},
+               {"finished", row.finished},
+               {"wanted", row.wanted},
+               {"reasons", row.reasons}};
+  if (row.complete()) {
+    json["rank"] = {row.rank->first, row.rank->last};
+    json["accuracy"] = row.accuracy->mean;
+    json["interval"] = {row.accuracy->low, row.accuracy->high};
+  }
+  return json;
+}
+
+Json FromBoard(const Board& board) {
+  Json rows = Json::array();
+  for (const Row& row : board.rows) rows.push_back(FromRow(row));
+  Json distinction = Json::object();
+  for (const Setting& setting : board.distinction) {
+    distinction[setting.name()] = FromText(setting.value());
+  }
+  return {{"task", board.task},
+          {"profile", board.profile},
+          {"distinction", std::move(distinction)},
+          {"seeds", board.seeds},
+          {"rows", std::move(rows)}};
+}
+
+}  // namespace
+
+std::string RenderJson(const Leaderboard& leaderboard) {
+  Json cells = Json::array();
+  for (const ResultRecord& cell : leaderboard.cells) {
+    cells.push_back(FromCell(cell));
+  }
+  Json rankings = Json::array();
+  for (const Board& board : leaderboard.boards) {
+    rankings.push_back(FromBoard(board));
+  }
+  const Json document = {{"schema", 1},
+                         {"context", FromContext(leaderboard.context)},
+                         {"cells", std::move(cells)},
+                         {"rankings", std::move(rankings)}};
+  return document.dump(/*indent=*/1, ' ', /*ensure_ascii=*/false,
+                       Json::error_handler_t::replace) +
+         "\n";
+}
+
+}  // namespace mneme

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// leaderboard.json, for programs:
+//
+//   {"schema": 1,
+//    "context": {"date", "oldest_date", "profile", "commit", "machine",
+//    "cores",
+//                "simd_target", "compiler", "build_mode", "threads"},
+//    "cells": [{"variant", "family", "task", "profile", "seed",
+//               "status": "ok" | "diverged" | "unsupported" | "failed",
+//               "status_message", "status_step", "metrics": {...},
+//               "state_bytes", "parameters", "train_tokens_per_second",
+//               "options": {"variant", "task", "model", "train"}, ...}],
+//    "rankings": [{"task", "profile", "rows": [{"variant", "rank": [1, 2],
+//                  "accuracy", "interval": [low, high], ...}]}]}
+//
+// Numbers are numbers. What a cell that is not ok did not measure is null. A
+// context field on which cells differ is an array of its values, most frequent
+// first; one that nobody knows is null.
+
+#ifndef MNEME_REPORTS_JSON_WRITER_H_
+#define MNEME_REPORTS_JSON_WRITER_H_
+
+#include <string>
+
+#include "reports/boards.h"
+
+namespace mneme {
+
+// Ends in a newline. Text that is not UTF-8 is replaced, never refused.
+std::string RenderJson(const Leaderboard& leaderboard);
+
+}  // namespace mneme
+
+#endif  // MNEME_REPORTS_JSON_WRITER_H_

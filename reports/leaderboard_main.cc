@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Builds and trains the chosen cells through Bazel, prints the ranking and
+// writes the page:
+//
+//   bazelw run //reports:leaderboard -- --variants=softmax,linear --seeds=0,1,2
+//
+// The ranking goes to standard output, all else to standard error. Exit codes:
+// 0 all well, 1 failed, 2 wrong usage, 3 some cell has no result (the report is
+// written all the same), 130 interrupted.
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "attention/plugin/suggest.h"
+#include "harness/atomic_file.h"
+#include "reports/boards.h"
+#include "reports/build_events.h"
+#include "reports/catalog.h"
+#include "reports/cell_build.h"
+#include "reports/json_writer.h"
+#include "reports/process.h"
+#include "reports/records.h"
+#include "reports/report.h"
+#include "reports/table.h"
+#include "reports/terminal.h"
+
+namespace mneme {
+namespace {
+
+namespace fs = std::filesystem;
+
+enum ExitCode {
+  kSuccess = 0,
+  kFailure = 1,
+  kUsage = 2,
+  kIncomplete = 3,
+  kInterrupt = 130,
+};
+
+// What Bazel exits with.
+constexpr int kBazelSuccess = 0;
+constexpr int kBazelBuildFailed = 1;
+
+struct Flags {
+  CellSelection selection;
+  std::vector<std::string> seeds;  // as typed
+  std::vector<std::string> records;
+  std::string out;
+  bool json = false;
+  bool no_color = false;
+};
+
+int Fail(ExitCode code, absl::string_view message) {
+  std::cerr << "leaderboard: " << message << "\n";
+  return code;
+}
+
+int Fail(const absl::Status& status) {
+  const bool usage = absl::IsInvalidArgument(status);
+  return Fail(usage ? kUsage : kFailure, status.message());
+}
+
+// A variable that `bazel run` sets, or "".
+std::string FromBazelRun(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+// `bazel run` starts programs among their runfiles; a person means the
+// directory the command was typed in.
+std::string Absolute(const std::string& path) {
+  const std::string typed_in = FromBazelRun("BUILD_WORKING_DIRECTORY");
+  return typed_in.empty() ? fs::absolute(path).string()
+                          : (fs::path(typed_in) / path).string();
+}
+
+void DeclareFlags(CLI::App& app, Flags& flags) {
+  CellSelection& selection = flags.selection;
+  app.description(
+      "Trains and ranks variants; prints the table, writes the "
+      "page.");
+  CLI::Option* chosen[] = {
+      app.add_option("--variants", selection.variants,
+                     "Variants to train, by name; all when absent")
+          ->delimiter(','),
+      app.add_option("--tasks", selection.tasks, "Tasks; all when absent")
+          ->delimiter(','),
+      app.add_option("--profile", selection.profile,
+                     "Named settings of the tasks; quick when absent"),
+      app.add_option("--seeds", flags.seeds,
+                     "Whole numbers >= 0, a training run each; 0 when absent")
+          ->delimiter(','),
+      app.add_option("--set", selection.settings,
+                     "name=value of a task, variant, model or training option; "
+                     "may be repeated")
+          ->take_all(),
+  };
+  app.add_option("--out", flags.out,
+                 "Directory of the report; bazel-leaderboard in the workspace "
+                 "when absent");
+  CLI::Option* records =
+      app.add_option("--records", flags.records,
+                     "Report on these result records, files or directories, "
+                     "and build nothing")
+          ->delimiter(',');
+  for (CLI::Option* option : chosen) option->excludes(records);
+  app.add_flag("--json", flags.json,
+               "Print leaderboard.json instead of the table");
+  app.add_flag("--no-color", flags.no_color, "No colours on the terminal");
+  app.allow_extras();
+}
+
+// CLI11 would take -1 for the largest of all seeds.
+absl::Status ParseSeeds(Flags& flags) {
+  if (flags.seeds.empty()) return absl::OkStatus();
+  flags.selection.seeds.clear();
+  for (const std::string& text : flags.seeds) {
+    uint64_t seed = 0;
+    if (!absl::SimpleAtoi(text, &seed)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--seeds: \"", text, "\" is not a whole number from 0 to ",
+          std::numeric_limits<uint64_t>::max()));
+    }
+    flags.selection.seeds.push_back(seed);
+  }
+  return absl::OkStatus();
+}
+
+// Fills flags. Returns an exit code to end with, or -1 to go on.
+int ParseFlags(int argc, char** argv, Flags& flags) {
+  CLI::App app;
+  DeclareFlags(app, flags);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    std::cout << app.help();
+    return kSuccess;
+  } catch (const CLI::ParseError& error) {
+    return Fail(kUsage, error.what());
+  }
+  std::vector<std::string> known;
+  for (const CLI::Option* option : app.get_options()) {
+    known.push_back(option->get_name());
+  }
+  for (const std::string& extra : app.remaining()) {
+    return Fail(
+        kUsage,
+        UnknownName("flag", extra.substr(0, extra.find('=')), known).message());
+  }
+  const absl::Status seeds = ParseSeeds(flags);
+  return seeds.ok() ? -1 : Fail(kUsage, seeds.message());
+}
+
+// The server that is running us has our build in its cache. It is known by its
+// output base, which is where we were built.
+std::vector<std::string> BazelCommand(const std::string& workspace) {
+  std::vector<std::string> command = {workspace + "/bazelw"};
+  std::error_code error;
+  const std::string self = fs::read_symlink("/proc/self/exe", error).string();
+  const size_t end = self.find("/execroot/");
+  if (!error && end != std::string::npos) {
+    command.push_back(absl::StrCat("--output_base=", self.substr(0, end)));
+  }
+  return command;
+}
+
+absl::StatusOr<std::string> MakeTemporaryFile() {
+  std::string path =
+      (fs::temp_directory_path() / "mneme_events.XXXXXX").string();
+  const int fd = mkstemp(path.data());
+  if (fd < 0) return absl::ErrnoToStatus(errno, "cannot create " + path);
+  close(fd);
+  return path;
+}
+
+// Has Bazel build the cells of a complete selection.
+absl::StatusOr<std::vector<ResultRecord>> BuildRecords(
+    const CellSelection& selection, const std::string& workspace,
+    bool no_color) {
+  absl::StatusOr<std::string> events = MakeTemporaryFile();
+  if (!events.ok()) return events.status();
+  const absl::Cleanup remover = [&events] { unlink(events->c_str()); };
+
+  std::vector<std::string> command = BazelCommand(workspace);
+  for (std::string& argument : BuildArguments(selection, *events)) {
+    command.push_back(std::move(argument));
+  }
+  if (no_color) command.push_back("--color=no");
+  const absl::StatusOr<int> exit_code = RunProgram(command, workspace);
+  if (!exit_code.ok()) return exit_code.status();
+  if (Interrupted()) return absl::CancelledError("interrupted");
+  if (*exit_code != kBazelSuccess && *exit_code != kBazelBuildFailed) {
+    return absl::InternalError(absl::StrCat("Bazel ended with exit code ",
+                                            *exit_code,
+                                            "; its messages above say why"));
+  }
+  absl::StatusOr<std::string> json_lines = ReadFile(*events);
+  if (!json_lines.ok()) return json_lines.status();
+  absl::StatusOr<BuildOutcome> outcome =
+      ParseBuildEvents(*json_lines, kCellsLabel);
+  if (!outcome.ok()) return outcome.status();
+  if (!outcome->attempted) {
+    return absl::InternalError(absl::StrCat("Bazel could not prepare ",
+                                            kCellsLabel,
+                                            "; its messages above say "
+                                            "why"));
+  }
+  return CollectRecords(selection, *outcome);
+}
+
+int Run(const Flags& flags) {
+  const std::string workspace = FromBazelRun("BUILD_WORKSPACE_DIRECTORY");
+  if (flags.records.empty() && workspace.empty()) {
+    return Fail(kUsage,
+                "start me by ./bazelw run //reports:leaderboard, or give me "
+                "--records");
+  }
+  absl::StatusOr<CellSelection> selection =
+      CompleteSelection(flags.selection, DeclaredVariants(), DeclaredTasks());
+  if (!selection.ok()) return Fail(kUsage, selection.status().message());
+
+  const std::string directory = Absolute(
+      flags.out.empty() ? absl::StrCat(workspace.empty() ? "." : workspace,
+                                       "/bazel-leaderboard")
+                        : flags.out);
+  if (absl::Status status = CheckWritableDirectory(directory); !status.ok()) {
+    return Fail(kFailure, absl::StrCat("--out: ", status.message()));
+  }
+
+  CatchInterrupts();
+  std::vector<std::string> paths;
+  for (const std::string& path : flags.records) {
+    paths.push_back(Absolute(path));
+  }
+  absl::StatusOr<std::vector<ResultRecord>> records =
+      paths.empty() ? BuildRecords(*selection, workspace, flags.no_color)
+                    : LoadRecords(paths);
+  if (Interrupted()) return Fail(kInterrupt, "interrupted; nothing written");
+  if (!records.ok()) return Fail(records.status());
+
+  const Leaderboard leaderboard = MakeLeaderboard(*std::move(records));
+  if (absl::Status status = WriteReport(leaderboard, directory); !status.ok()) {
+    return Fail(status);
+  }
+  TerminalStyle style = DetectTerminal(STDOUT_FILENO);
+  if (flags.no_color) style.color = false;
+  std::cout << (flags.json ? RenderJson(leaderboard)
+                           : RenderTable(leaderboard, style))
+            << std::flush;
+  std::cerr << "\nreport: " << directory
+            << " (leaderboard.json, .csv, .md)\npage: xdg-open " << directory
+            << "/" << kPageName << "\n";
+  return leaderboard.IsComplete() ? kSuccess : kIncomplete;
+}
+
+}  // namespace
+}  // namespace mneme
+
+int main(int argc, char** argv) {
+  try {
+    mneme::Flags flags;
+    const int exit_code = mneme::ParseFlags(argc, argv, flags);
+    return exit_code >= 0 ? exit_code : mneme::Run(flags);
+  } catch (const std::exception& error) {  // out of memory, above all
+    return mneme::Fail(mneme::kFailure, error.what());
+  }
+}

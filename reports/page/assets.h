@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The files the page is made of, as they were when this was built. See the
+// rule embedded_text in embed.bzl.
+
+#ifndef MNEME_REPORTS_PAGE_ASSETS_H_
+#define MNEME_REPORTS_PAGE_ASSETS_H_
+
+#include <string>
+
+namespace mneme {
+
+const std::string& PageTemplate();           // page.mustache
+const std::string& PageStyle();              // page.css
+const std::string& PageScript();             // page.js
+const std::string& ChartScript();            // Vega and charts.js
+const std::string& LearningCurveTemplate();  // learning_curve.vega.json
+const std::string& StateChartTemplate();     // state.vega.json
+
+}  // namespace mneme
+
+#endif  // MNEME_REPORTS_PAGE_ASSETS_H_

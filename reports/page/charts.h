@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The two charts of a board, as Vega specifications (vega.github.io/vega/docs)
+// of which the page's script draws SVG.
+//
+// A specification leaves to the script what depends on the reader: the signals
+// `ink`, `muted`, `rule`, `paper` and `colors` are the page's colours, `width`
+// the room there is, `focus` the variant pointed at, and `hidden` the variants
+// that are filtered out.
+
+#ifndef MNEME_REPORTS_PAGE_CHARTS_H_
+#define MNEME_REPORTS_PAGE_CHARTS_H_
+
+#include <string>
+#include <vector>
+
+#include "reports/boards.h"
+
+namespace mneme {
+
+// Validation accuracy against optimiser steps: one line for each finished cell,
+// named at its right end, over the scores of guessing.
+std::string LearningCurveSpec(const Leaderboard& leaderboard,
+                              const Board& board);
+
+// Test accuracy with its interval against bytes of state, on a logarithmic
+// scale: one point for each complete row that has a state.
+std::string StateChartSpec(const Board& board);
+
+// Whether the chart would show anything.
+bool HasLearningCurves(const Leaderboard& leaderboard, const Board& board);
+bool HasStates(const Board& board);
+
+// Moves positions, in order, as little as is needed for neighbours to be `gap`
+// apart and all to stay in [low, high]; keeps the gap when both cannot be.
+std::vector<double> SpreadOut(std::vector<double> sorted, double gap,
+                              double low, double high);
+
+}  // namespace mneme
+
+#endif  // MNEME_REPORTS_PAGE_CHARTS_H_

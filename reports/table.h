@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The rankings as plain text for a terminal. On a narrow one the less
+// important columns are left out; what is left out is on the page.
+
+#ifndef MNEME_REPORTS_TABLE_H_
+#define MNEME_REPORTS_TABLE_H_
+
+#include <string>
+
+#include "reports/boards.h"
+#include "reports/terminal.h"
+
+namespace mneme {
+
+// One table for each board, each followed by the scores of guessing, and by
+// what a reader must know of mixed or replaced cells. ASCII but for names.
+std::string RenderTable(const Leaderboard& leaderboard,
+                        const TerminalStyle& style);
+
+}  // namespace mneme
+
+#endif  // MNEME_REPORTS_TABLE_H_

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// leaderboard.json, .csv and .md: that what goes in can be read back.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "reports/boards.h"
+#include "reports/csv_writer.h"
+#include "reports/json_writer.h"
+#include "reports/markdown_writer.h"
+#include "reports/testing.h"
+
+namespace mneme {
+namespace {
+
+using nlohmann::json;
+using testing::Each;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Not;
+using testing::SizeIs;
+
+json Written(const std::vector<ResultRecord>& records) {
+  return json::parse(RenderJson(MakeLeaderboard(records)));
+}
+
+TEST(JsonWriter, HoldsWhatTheRecordHolds) {
+  const json document = Written({OkCell("softmax", 0.95, 3)});
+  EXPECT_EQ(document["schema"], 1);
+  ASSERT_THAT(document["cells"], SizeIs(1));
+  const json& cell = document["cells"][0];
+  EXPECT_EQ(cell["variant"], "softmax");
+  EXPECT_EQ(cell["family"], "attention");
+  EXPECT_EQ(cell["task"], "mqar");
+  EXPECT_EQ(cell["profile"], "quick");
+  EXPECT_EQ(cell["seed"], 3);
+  EXPECT_EQ(cell["status"], "ok");
+  EXPECT_EQ(cell["metrics"]["accuracy"], 0.95);
+  EXPECT_EQ(cell["metrics"]["steps_to_90"], 200);
+  EXPECT_EQ(cell["metrics"]["seconds_to_90"], 2.5);
+  EXPECT_EQ(cell["metrics"]["curve"][1]["validation_accuracy"], 0.95);
+  EXPECT_EQ(cell["state_bytes"], 16640);
+  EXPECT_EQ(cell["parameters"], 37312);
+  EXPECT_EQ(cell["train_tokens_per_second"], 150000);
+}
+
+TEST(JsonWriter, OptionsHaveTheirTypes) {
+  const json options = Written({OkCell("softmax", 1.0)})["cells"][0]["options"];
+  EXPECT_EQ(options["task"]["length"], 64);
+  EXPECT_EQ(options["task"]["filler"], "zero");
+  EXPECT_EQ(options["model"]["short_conv"], true);
+  EXPECT_EQ(options["train"]["learning_rate"], 0.003);
+  EXPECT_EQ(options["variant"]["heads"], 2);
+}
+
+TEST(JsonWriter, WhatWasNotMeasuredIsNull) {
+  const json document = Written({OkCell("linear", 0.5), DivergedCell("softmax"),
+                                 FailedCell("gla", "exit code 1")});
+  const json& never = document["cells"][1];
+  EXPECT_EQ(never["variant"], "linear");
+  EXPECT_TRUE(never["metrics"]["steps_to_90"].is_null());
+  EXPECT_EQ(never["metrics"]["accuracy"], 0.5);
+
+  const json& diverged = document["cells"][2];
+  EXPECT_EQ(diverged["status"], "diverged");
+  EXPECT_EQ(diverged["status_step"], 120);
+  EXPECT_EQ(diverged["status_message"], "the loss became NaN");
+  for (const json& metric : diverged["metrics"]) {
+    EXPECT_TRUE(metric.is_null()) << metric;
+  }
+  EXPECT_EQ(diverged["metrics"].size(), never["metrics"].size());
+
+  const json& failed = document["cells"][0];
+  EXPECT_EQ(failed["status"], "failed");
+  EXPECT_TRUE(failed["state_bytes"].is_null());
+}
+
+TEST(JsonWriter, ContextIsScalarWhereCellsAgree) {
+  ResultRecord elsewhere = OkCell("linear", 0.5);
+  elsewhere.mutable_environment()->set_cores(64);
+  const json context = Written({OkCell("softmax", 1.0), elsewhere})["context"];
+  EXPECT_EQ(context["simd_target"], "AVX2");
+  EXPECT_EQ(context["date"], "2025-11-22T04:05:06Z");
+  EXPECT_EQ(context["cores"], json({2, 64}));
+}
+
+TEST(JsonWriter, RankingsTellTies) {
+  const json rows =
+      Written({OkCell("a", 0.90), OkCell("b", 0.901),
+               FailedCell("c", "no luck")})["rankings"][0]["rows"];
+  EXPECT_EQ(rows[0]["variant"], "b");
+  EXPECT_EQ(rows[0]["rank"], json({1, 2}));
+  EXPECT_EQ(rows[1]["rank"], json({1, 2}));
+  EXPECT_TRUE(rows[2]["rank"].is_null());
+  EXPECT_EQ(rows[2]["reasons"][0], "seed 0 failed: no luck");
+}
+
+TEST(JsonWriter, BadUtf8IsReplaced) {
+  ResultRecord cell = OkCell("softmax", 1.0);
+  cell.mutable_environment()->set_machine("\xff CPU");
+  EXPECT_THAT(Written({cell})["context"]["machine"].get<std::string>(),
+              HasSubstr(" CPU"));
+}
+
+// A reader of RFC 4180, written from the RFC.
+std::vector<std::vector<std::string>> ParseCsv(const std::string& text) {
+  std::vector<std::vector<std::string>> lines(1, {""});
+  bool quoted = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    std::string& field = lines.back().back();
+    if (quoted) {
+      if (text[i] == '"' && i + 1 < text.size() && text[i + 1] == '"') {
+        field += text[++i];
+      } else if (text[i] == '"') {
+        quoted = false;
+      } else {
+        field += text[i];
+      }
+    } else if (text[i] == '"') {
+      quoted = true;
+    } else if (text[i] == ',') {
+      lines.back().emplace_back();
+    } else if (text[i] == '\n') {
+      lines.push_back({""});
+    } else {
+      field += text[i];
+    }
+  }
+  lines.pop_back();
+  return lines;
+}
+
+TEST(CsvWriter, AnyTextSurvives) {
+  const std::string nasty = "a, \"b\"\nc\r,";
+  const auto lines = ParseCsv(RenderCsv(
+      MakeLeaderboard({OkCell("softmax", 0.1), FailedCell("gla", nasty)})));
+  ASSERT_THAT(lines, SizeIs(3));
+  EXPECT_THAT(lines, Each(SizeIs(lines[0].size())));
+  const auto column = [&lines](const std::string& name) {
+    return std::find(lines[0].begin(), lines[0].end(), name) - lines[0].begin();
+  };
+  EXPECT_EQ(lines[1][column("status_message")], nasty);
+  EXPECT_EQ(lines[1][column("accuracy")], "");
+  EXPECT_EQ(lines[2][column("variant")], "softmax");
+  // Not a digit is lost.
+  EXPECT_EQ(std::stod(lines[2][column("accuracy")]), 0.1);
+  EXPECT_EQ(lines[2][column("steps_to_90")], "");
+}
+
+TEST(MarkdownWriter, EachTableHasItsColumns) {
+  const std::string markdown = RenderMarkdown(MakeLeaderboard(
+      {OkCell("softmax", 1.0), DivergedCell("a|b\n<i>*c*</i>")}));
+  size_t separators = 0;
+  int lines = 0;
+  for (absl::string_view line : absl::StrSplit(markdown, '\n')) {
+    if (!absl::StartsWith(line, "|")) continue;
+    size_t count = 0;
+    for (size_t i = 0; i < line.size(); ++i) {
+      if (line[i] == '\\') {
+        ++i;
+      } else {
+        count += line[i] == '|' ? 1 : 0;
+      }
+    }
+    if (lines++ == 0) separators = count;
+    EXPECT_EQ(count, separators) << line;
+  }
+  EXPECT_EQ(lines, 4);
+  EXPECT_THAT(markdown, Not(HasSubstr("<i>")));
+  EXPECT_THAT(markdown, HasSubstr(R"(a\|b \<i\>\*c\*\</i\>)"));
+  EXPECT_THAT(markdown, HasSubstr("seed 0 diverged at step 120"));
+  EXPECT_THAT(markdown, HasSubstr("accuracy ↑"));
+}
+
+}  // namespace
+}  // namespace mneme

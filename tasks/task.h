@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a model is asked. A task is a pure function of (options, split, seed,
+// index): example number `index` of a split is generated on demand, is never
+// stored, and is the same on every machine, in every order and from every
+// thread. Training, validation and test are different random streams, so no
+// split can see another's examples.
+//
+// Tasks know nothing of models; the harness embeds `tokens`, asks for a
+// prediction at every scored position, and hands predictions back to Score.
+
+#ifndef MNEME_TASKS_TASK_H_
+#define MNEME_TASKS_TASK_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "attention/plugin/options.h"
+#include "attention/plugin/registry.h"
+
+namespace mneme {
+
+enum class Split { kTrain, kValidation, kTest };
+
+absl::string_view SplitName(Split split);  // "train", "validation", "test"
+
+// Marks a position that is not scored.
+inline constexpr int32_t kUnscored = -1;
+
+// What part a token plays, for pictures of an example and for leak probes.
+enum class TokenRole : uint8_t { kContext, kFiller, kQuery };
+
+// One sequence. All vectors have the task's length().
+struct Example {
+  std::vector<int32_t> tokens;   // each in [0, vocabulary())
+  std::vector<int32_t> targets;  // kUnscored, or the token wanted there
+  std::vector<TokenRole> roles;
+};
+
+// A task with its options fixed. Immutable and thread-safe.
+class Task {
+ public:
+  virtual ~Task() = default;
+
+  virtual int64_t vocabulary() const = 0;
+  virtual int64_t length() const = 0;
+
+  // Overwrites *example (reusing its memory) with example number index.
+  virtual void Generate(Split split, uint64_t seed, uint64_t index,
+                        Example* example) const = 0;
+
+  // The example's score in [0, 1], given one predicted token for each scored
+  // position, in order. The task's accuracy is the mean over examples. By
+  // default the fraction of scored positions predicted exactly.
+  virtual double Score(const Example& example,
+                       absl::Span<const int32_t> predictions) const;
+
+  // Expected score of guessing uniformly among the plausible answers, and of
+  // guessing uniformly among the answers present in the context (1 / K).
+  virtual double ChanceScore() const = 0;
+  virtual double ContextGuessScore() const = 0;
+};
+
+// A named set of option values: "quick", "published/zoology", ...
+struct TaskProfile {
+  std::string name;
+  OptionValues values;
+};
+
+struct TaskDescriptor {
+  std::string name;
+  std::string group;    // "associative recall", "needle retrieval", ...
+  std::string summary;  // one line
+  std::string paper;    // "arXiv 2312.04927"
+  int version = 1;      // raised whenever generated data change
+  std::vector<OptionSpec> options;
+  std::vector<TaskProfile> profiles;  // the first is "quick"
+};
+
+struct TaskPlugin {
+  TaskDescriptor descriptor;
+  // InvalidArgument names the constraint that the options break.
+  std::function<absl::StatusOr<std::unique_ptr<Task>>(const Options&)> make;
+};
+
+// The process-wide table of tasks.
+Registry<TaskPlugin>& Tasks();
+
+// Use at namespace scope in the task's source:
+//   const bool registered = RegisterTask({...});
+bool RegisterTask(TaskPlugin plugin);
+
+}  // namespace mneme
+
+#endif  // MNEME_TASKS_TASK_H_

@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "tasks/task_contract.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/algorithm/container.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace mneme {
+namespace {
+
+constexpr Split kSplits[] = {Split::kTrain, Split::kValidation, Split::kTest};
+
+template <typename... Parts>
+absl::Status Broken(const Parts&... parts) {
+  return absl::FailedPreconditionError(absl::StrCat(parts...));
+}
+
+std::string Place(Split split, uint64_t seed, uint64_t index) {
+  return absl::StrCat(SplitName(split), " example ", index, " of seed ", seed);
+}
+
+// How many examples a check looks at, so that long tasks stay quick to check.
+uint64_t Examples(const Task& task, uint64_t wanted) {
+  const uint64_t affordable = 1'000'000 / std::max<int64_t>(task.length(), 1);
+  return std::clamp<uint64_t>(affordable, 1, wanted);
+}
+
+Example Generate(const Task& task, Split split, uint64_t seed, uint64_t index) {
+  Example example;
+  task.Generate(split, seed, index, &example);
+  return example;
+}
+
+bool Same(const Example& a, const Example& b) {
+  return a.tokens == b.tokens && a.targets == b.targets && a.roles == b.roles;
+}
+
+absl::Status CheckExample(const Task& task, const Example& example) {
+  const size_t length = task.length();
+  if (example.tokens.size() != length || example.targets.size() != length ||
+      example.roles.size() != length) {
+    return Broken("has ", example.tokens.size(), " tokens, ",
+                  example.targets.size(), " targets and ", example.roles.size(),
+                  " roles, not ", length);
+  }
+  bool scored = false;
+  for (size_t t = 0; t < length; ++t) {
+    const int32_t token = example.tokens[t];
+    const int32_t target = example.targets[t];
+    if (token < 0 || token >= task.vocabulary()) {
+      return Broken("token ", token, " at position ", t, " is outside 0..",
+                    task.vocabulary() - 1);
+    }
+    if (example.roles[t] > TokenRole::kQuery) {
+      return Broken("has no role at position ", t);
+    }
+    if (target == kUnscored) continue;
+    scored = true;
+    if (target < 0 || target >= task.vocabulary()) {
+      return Broken("target ", target, " at position ", t, " is outside 0..",
+                    task.vocabulary() - 1);
+    }
+    if (example.roles[t] != TokenRole::kQuery) {
+      return Broken("position ", t, " is scored but is no query");
+    }
+  }
+  return scored ? absl::OkStatus() : Broken("nothing is scored");
+}
+
+// A file name, a Bazel target and a command-line value.
+bool IsName(absl::string_view name) {
+  return !name.empty() && absl::ascii_islower(name[0]) &&
+         absl::c_all_of(name, [](char c) {
+           return absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '_';
+         });
+}
+
+absl::Status CheckOptionSpecs(const std::vector<OptionSpec>& specs) {
+  std::set<std::string> names;
+  for (const OptionSpec& spec : specs) {
+    if (!IsName(spec.name)) return Broken("option name \"", spec.name, "\"");
+    if (spec.help.empty()) return Broken("option ", spec.name, " has no help");
+    if (!names.insert(spec.name).second) {
+      return Broken("two options are called ", spec.name);
+    }
+  }
+  return Options::Parse(specs).status();
+}
+
+// The ends of an option's range, as text.
+std::vector<std::string> Extremes(const OptionSpec& spec) {
+  switch (spec.kind) {
+    case OptionSpec::Kind::kInt:
+      return {absl::StrFormat("%.0f", spec.min),
+              absl::StrFormat("%.0f", spec.max)};
+    case OptionSpec::Kind::kReal:
+      return {absl::StrFormat("%.17g", spec.min),
+              absl::StrFormat("%.17g", spec.max)};
+    case OptionSpec::Kind::kBool:
+      return {"false", "true"};
+    case OptionSpec::Kind::kChoice:
+      break;
+  }
+  return spec.choices;
+}
+
+std::vector<int32_t> ScoredTargets(const Example& example) {
+  std::vector<int32_t> targets;
+  for (const int32_t target : example.targets) {
+    if (target != kUnscored) targets.push_back(target);
+  }
+  return targets;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Task>> MakeTask(const TaskPlugin& plugin,
+                                               const TaskProfile& profile) {
+  absl::StatusOr<Options> options =
+      Options::Parse(plugin.descriptor.options, profile.values);
+  if (!options.ok()) return options.status();
+  return plugin.make(*options);
+}
+
+absl::Status CheckDescriptor(const TaskPlugin& plugin) {
+  const TaskDescriptor& descriptor = plugin.descriptor;
+  if (!IsName(descriptor.name)) {
+    return Broken("the name \"", descriptor.name,
+                  "\" is not made of a-z, 0-9 and _");
+  }
+  if (descriptor.group.empty() || descriptor.summary.empty() ||
+      descriptor.paper.empty()) {
+    return Broken("group, summary and paper must say something");
+  }
+  if (absl::StrContains(descriptor.summary, '\n')) {
+    return Broken("the summary is more than one line");
+  }
+  if (descriptor.version < 1) return Broken("versions start at 1");
+  const absl::Status options = CheckOptionSpecs(descriptor.options);
+  if (!options.ok()) return options;
+
+  if (descriptor.profiles.empty() || descriptor.profiles[0].name != "quick") {
+    return Broken("the first profile is not \"quick\"");
+  }
+  std::set<std::string> names;
+  for (const TaskProfile& profile : descriptor.profiles) {
+    if (!names.insert(profile.name).second) {
+      return Broken("two profiles are called ", profile.name);
+    }
+    const absl::Status made = MakeTask(plugin, profile).status();
+    if (!made.ok()) {
+      return Broken("profile ", profile.name, ": ", made.message());
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckExtremeOptions(const TaskPlugin& plugin) {
+  for (const OptionSpec& spec : plugin.descriptor.options) {
+    for (const std::string& text : Extremes(spec)) {
+      const TaskProfile profile = {"", {{spec.name, text}}};
+      const absl::StatusOr<std::unique_ptr<Task>> task =
+          MakeTask(plugin, profile);
+      if (!task.ok()) {
+        if (absl::IsInvalidArgument(task.status()) &&
+            !task.status().message().empty() &&
+            !absl::StrContains(task.status().message(), '\n')) {
+          continue;
+        }
+        return Broken(spec.name, "=", text, " is refused with \"",
+                      task.status().ToString(), "\"");
+      }
+      const absl::Status status =
+          CheckExample(**task, Generate(**task, Split::kTrain, 0, 0));
+      if (!status.ok()) {
+        return Broken("with ", spec.name, "=", text, " an example ",
+                      status.message());
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckWellFormed(const Task& task) {
+  if (task.length() < 1) return Broken("length() is ", task.length());
+  if (task.vocabulary() < 2)
+    return Broken("vocabulary() is ", task.vocabulary());
+  if (!(task.ChanceScore() >= 0 &&
+        task.ChanceScore() <= task.ContextGuessScore() &&
+        task.ContextGuessScore() <= 1)) {
+    return Broken("chance score ", task.ChanceScore(),
+                  " and context guess score ", task.ContextGuessScore(),
+                  " are not in order within 0..1");
+  }
+  for (const Split split : kSplits) {
+    for (uint64_t index = 0; index < Examples(task, 300); ++index) {
+      const absl::Status status =
+          CheckExample(task, Generate(task, split, 0, index));
+      if (!status.ok()) {
+        return Broken(Place(split, 0, index), ": ", status.message());
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckPure(const Task& task, const Task& twin) {
+  const uint64_t examples = Examples(task, 50);
+  std::vector<Example> expected;
+  for (uint64_t index = 0; index < examples; ++index) {
+    expected.push_back(Generate(task, Split::kTrain, 1, index));
+  }
+
+  // Backwards, over what the last call left, and over memory of another size.
+  Example reused;
+  reused.tokens.assign(3, -7);
+  reused.targets.assign(2 * task.length() + 1, 5);
+  reused.roles.assign(1, TokenRole::kQuery);
+  for (uint64_t index = examples; index-- > 0;) {
+    twin.Generate(Split::kTrain, 1, index, &reused);
+    if (!Same(reused, expected[index])) {
+      return Broken(Place(Split::kTrain, 1, index),
+                    " depends on what was generated before it");
+    }
+  }
+
+  constexpr int kThreads = 4;
+  std::vector<uint64_t> wrong(kThreads, examples);  // the first, by thread
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < kThreads; ++thread) {
+    threads.emplace_back([&, thread] {
+      for (uint64_t i = 0; i < examples; ++i) {
+        const uint64_t index = (i + thread * examples / kThreads) % examples;
+        if (!Same(Generate(task, Split::kTrain, 1, index), expected[index])) {
+          wrong[thread] = index;
+          return;
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const uint64_t index : wrong) {
+    if (index != examples) {
+      return Broken(Place(Split::kTrain, 1, index),
+                    " comes out differently when threads run side by side");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckStreamsDiffer(const Task& task) {
+  // Tasks can be so small that two examples agree by accident; not half of
+  // them.
+  const uint64_t examples = std::max<uint64_t>(Examples(task, 50), 4);
+  const auto differs = [&](Split split, uint64_t seed, uint64_t offset) {
+    uint64_t same = 0;
+    for (uint64_t index = 0; index < examples; ++index) {
+      same += Same(Generate(task, Split::kTrain, 1, index),
+                   Generate(task, split, seed, index + offset));
+    }
+    return 2 * same < examples;
+  };
+  if (!differs(Split::kValidation, 1, 0) || !differs(Split::kTest, 1, 0)) {
+    return Broken("validation or test examples are training examples");
+  }
+  for (const uint64_t seed :
+       {uint64_t{0}, uint64_t{2}, uint64_t{1} << 32 | 1}) {
+    if (!differs(Split::kTrain, seed, 0)) {
+      return Broken("seeds 1 and ", seed, " give the same examples");
+    }
+  }
+  for (const uint64_t offset : {uint64_t{1}, uint64_t{1} << 32}) {
+    if (!differs(Split::kTrain, 1, offset)) {
+      return Broken("an example and the one ", offset,
+                    " after it are the same");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckScores(const Task& task) {
+  for (uint64_t index = 0; index < Examples(task, 50); ++index) {
+    const Example example = Generate(task, Split::kTest, 2, index);
+    const auto wrong = [&](int32_t token) -> int32_t {
+      return (token + 1) % task.vocabulary();
+    };
+    std::vector<int32_t> predictions = ScoredTargets(example);
+    const double right_score = task.Score(example, predictions);
+    predictions[0] = wrong(predictions[0]);
+    const double nearly_right_score = task.Score(example, predictions);
+    predictions = ScoredTargets(example);
+    for (int32_t& token : predictions) token = wrong(token);
+    const double wrong_score = task.Score(example, predictions);
+    if (right_score != 1 || wrong_score != 0 || !(nearly_right_score >= 0) ||
+        !(nearly_right_score < 1)) {
+      return Broken(Place(Split::kTest, 2, index), " scores ", right_score,
+                    " if all is right, ", nearly_right_score,
+                    " if all but one is, ", wrong_score, " if all is wrong");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckPositionTellsNothing(const Task& task) {
+  const uint64_t examples = Examples(task, 4000);
+  std::vector<std::map<int32_t, int>> counts(task.length());
+  Example example;
+  for (uint64_t index = 0; index < examples; ++index) {
+    task.Generate(Split::kTrain, 3, index, &example);
+    for (int64_t t = 0; t < task.length(); ++t) {
+      if (example.targets[t] != kUnscored) ++counts[t][example.targets[t]];
+    }
+  }
+  std::vector<int32_t> guess(task.length());  // by position
+  for (int64_t t = 0; t < task.length(); ++t) {
+    int most = 0;
+    for (const auto& [target, count] : counts[t]) {
+      if (count > most) guess[t] = target;
+      most = std::max(most, count);
+    }
+  }
+
+  double total = 0;
+  for (uint64_t index = 0; index < examples; ++index) {
+    task.Generate(Split::kValidation, 3, index, &example);
+    std::vector<int32_t> predictions;
+    for (int64_t t = 0; t < task.length(); ++t) {
+      if (example.targets[t] != kUnscored) predictions.push_back(guess[t]);
+    }
+    total += task.Score(example, predictions);
+  }
+  // A score within 0..1 of mean m has variance m (1 - m) at most. Five standard
+  // errors, and one example for the tails of very small chances.
+  const double chance = task.ChanceScore();
+  const double bound =
+      chance + 5 * std::sqrt(chance * (1 - chance) / examples) + 1.0 / examples;
+  if (total / examples > bound) {
+    return Broken("the most frequent target of each position scores ",
+                  total / examples, ", chance is ", chance, " and noise ",
+                  bound - chance);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace mneme

@@ -1,0 +1,5 @@
+"""The tasks of the leaderboard: the one list to which a new task adds a line."""
+
+TASKS = [
+    "//tasks/mqar",
+]
