@@ -13,8 +13,7 @@ namespace mneme {
 namespace {
 
 constexpr double kNormEps = 1e-5;
-// Of GPT-2 and of the recall papers; small, so that tied logits start flat.
-constexpr double kEmbeddingDeviation = 0.02;
+constexpr double kPositionDeviation = 0.02;  // as GPT-2
 
 }  // namespace
 
@@ -28,6 +27,10 @@ const std::vector<OptionSpec>& ModelOptionSpecs() {
                       "values of mixers that have none of their own; 0: none"),
       OptionSpec::Int("mlp_factor", 0, 0, 16,
                       "hidden width of the MLP in multiples of width; 0: none"),
+      // At 0.02, GPT-2's, linear memories spend most of a short training
+      // making tokens distinct; at 1 softmax does not start within it.
+      OptionSpec::Real("embedding_deviation", 0.0625, 1e-6, 10,
+                       "standard deviation of initial token embeddings"),
       OptionSpec::Bool("positions", false, "learned absolute positions")};
   return *specs;
 }
@@ -54,11 +57,12 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(
   const Init ones = Init::Constant(1);
   model->embedding_ =
       parameters.Add("embedding", {vocabulary, width},
-                     Init::Normal(kEmbeddingDeviation), /*decay=*/false);
+                     Init::Normal(options.Real("embedding_deviation")),
+                     /*decay=*/false);
   if (options.Bool("positions")) {
     model->positions_ =
         parameters.Add("positions", {max_length, width},
-                       Init::Normal(kEmbeddingDeviation), /*decay=*/false);
+                       Init::Normal(kPositionDeviation), /*decay=*/false);
   }
   for (int64_t layer = 0; layer < layers; ++layer) {
     const std::string name = absl::StrCat("block", layer);

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "attention/contract/contract_util.h"
 #include "attention/variant.h"
 #include "gtest/gtest.h"
@@ -188,9 +189,16 @@ TEST(OperatorContract, NoOutputSeesTheFuture) {
         }
       }
       for (Form form : kForms) {
-        EXPECT_TRUE(BitEqual(Tokens(Forward(op, changed, form), 0, cut),
-                             Tokens(Forward(op, inputs, form), 0, cut)))
-            << FormName(form) << ", future " << future;
+        const Tensor expected = Tokens(Forward(op, inputs, form), 0, cut);
+        const Tensor actual = Tokens(Forward(op, changed, form), 0, cut);
+        SCOPED_TRACE(absl::StrCat(FormName(form), ", future ", future));
+        if (std::isnan(future)) {
+          // A kernel may take another path around a NaN, with other rounding.
+          EXPECT_LE(RelativeError(actual, expected),
+                    variant.descriptor.tolerance);
+        } else {
+          EXPECT_TRUE(BitEqual(actual, expected));
+        }
       }
     }
   });

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cstddef>
-#include <type_traits>
+#include <utility>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "attention/kernels/causal_conv.cc"
@@ -42,27 +42,26 @@ struct BackwardArguments {
   T* d_bias;
 };
 
-// Rows [first, end) of the channels at c.
-template <size_t kWidth, class D, class Lanes, typename T>
+// Rows [first, end) of the channels at c. kTap is 0, 1, ... width - 1; folding
+// over it, unlike looping, leaves the arrays in registers.
+template <class D, class Lanes, typename T, size_t... kTap>
 HWY_INLINE void ForwardStrip(const ForwardArguments<T>& a, size_t first,
-                             size_t end, D d, size_t c, const Lanes& lanes) {
+                             size_t end, D d, size_t c, const Lanes& lanes,
+                             std::index_sequence<kTap...>) {
   using V = hn::VFromD<D>;
+  constexpr size_t kWidth = sizeof...(kTap);
   const V bias = a.bias ? lanes.Load(a.bias + c) : hn::Zero(d);
-  V weight[kWidth];
-  // The sums of the next kWidth outputs, begun with the rows seen so far. Every
-  // row adds to all of them, so no past row needs to be kept.
-  V sum[kWidth];
-  Unroll<kWidth>([&](auto j) HWY_ATTR {
-    weight[j] = lanes.Load(a.w.row(j) + c);
-    sum[j] = bias;
-  });
+  const V weight[] = {lanes.Load(a.w.row(kTap) + c)...};
+  // The sums of the next outputs, begun with the rows seen so far. Every row
+  // adds to all of them, so no past row needs to be kept.
+  V sum[kWidth + 1];
+  ((sum[kTap] = bias), ...);
   // Takes a row and returns the output that it completes.
   const auto push = [&](V x) HWY_ATTR {
-    const V complete = hn::MulAdd(weight[0], x, sum[0]);
-    Unroll<kWidth - 1>([&](auto j) HWY_ATTR {
-      sum[j] = hn::MulAdd(weight[j + 1], x, sum[j + 1]);
-    });
-    sum[kWidth - 1] = bias;
+    ((sum[kTap] = hn::MulAdd(weight[kTap], x, sum[kTap])), ...);
+    const V complete = sum[0];
+    sum[kWidth] = bias;
+    ((sum[kTap] = sum[kTap + 1]), ...);
     return complete;
   };
 
@@ -73,53 +72,42 @@ HWY_INLINE void ForwardStrip(const ForwardArguments<T>& a, size_t first,
       push(lanes.Load(a.history.row(kWidth - 1 + first - back) + c));
     }  // else zeros, which would leave the sums at bias
   }
-  const T* x = a.x.row(first) + c;
-  T* y = a.y.row(first) + c;
   for (size_t t = first; t < end; ++t) {
-    lanes.Store(push(lanes.Load(x)), y);
-    x += a.x.stride;
-    y += a.y.stride;
+    lanes.Store(push(lanes.Load(a.x.row(t) + c)), a.y.row(t) + c);
   }
 }
 
 // d_x[t] = sum_j w[j] d_y[t + j], d_w[j] = sum_t d_y[t + j] x[t]: from the last
-// row up, with the d_y of the last kWidth rows in registers.
-template <size_t kWidth, class D, class Lanes, typename T>
+// row up, with the d_y of the rows just passed in registers.
+template <class D, class Lanes, typename T, size_t... kTap>
 HWY_INLINE void BackwardStrip(const BackwardArguments<T>& a, size_t first,
-                              size_t end, D d, size_t c, const Lanes& lanes) {
+                              size_t end, D d, size_t c, const Lanes& lanes,
+                              std::index_sequence<kTap...>) {
   using V = hn::VFromD<D>;
-  V weight[kWidth], d_weight[kWidth];
-  V ahead[kWidth];  // ahead[j] = d_y[t + j]
+  constexpr size_t kWidth = sizeof...(kTap);
+  const auto load_row = [&](MatrixView<const T> m, size_t row) HWY_ATTR {
+    return row < m.rows ? lanes.Load(m.row(row) + c) : hn::Zero(d);
+  };
+  const V weight[] = {lanes.Load(a.w.row(kTap) + c)...};
+  V d_weight[] = {load_row(a.d_w, kTap)...};
   V d_bias = a.d_bias ? lanes.Load(a.d_bias + c) : hn::Zero(d);
-  Unroll<kWidth>([&](auto j) HWY_ATTR {
-    weight[j] = lanes.Load(a.w.row(j) + c);
-    d_weight[j] = a.d_w.data ? lanes.Load(a.d_w.row(j) + c) : hn::Zero(d);
-    // Still for t = end; the loop begins by moving on to end - 1.
-    ahead[j] =
-        end + j < a.x.rows ? lanes.Load(a.d_y.row(end + j) + c) : hn::Zero(d);
-  });
+  V d_y[] = {load_row(a.d_y, end + kTap)..., hn::Zero(d)};
 
   for (size_t t = end; t-- > first;) {
-    Unroll<kWidth - 1>([&](auto j) HWY_ATTR {
-      ahead[kWidth - 1 - j] = ahead[kWidth - 2 - j];
-    });
-    ahead[0] = lanes.Load(a.d_y.row(t) + c);
+    ((d_y[kWidth - kTap] = d_y[kWidth - 1 - kTap]), ...);
+    d_y[0] = lanes.Load(a.d_y.row(t) + c);  // and d_y[j] is that of row t + j
     const V x = lanes.Load(a.x.row(t) + c);
-    d_bias = hn::Add(d_bias, ahead[0]);
-    Unroll<kWidth>([&](auto j) HWY_ATTR {
-      d_weight[j] = hn::MulAdd(ahead[j], x, d_weight[j]);
-    });
+    d_bias = hn::Add(d_bias, d_y[0]);
+    ((d_weight[kTap] = hn::MulAdd(d_y[kTap], x, d_weight[kTap])), ...);
     if (a.d_x.data == nullptr) continue;
     V d_x = lanes.Load(a.d_x.row(t) + c);
-    Unroll<kWidth>(
-        [&](auto j) HWY_ATTR { d_x = hn::MulAdd(ahead[j], weight[j], d_x); });
+    ((d_x = hn::MulAdd(d_y[kTap], weight[kTap], d_x)), ...);
     lanes.Store(d_x, a.d_x.row(t) + c);
   }
 
   if (a.d_bias != nullptr) lanes.Store(d_bias, a.d_bias + c);
   if (a.d_w.data == nullptr) return;
-  Unroll<kWidth>([&](auto j)
-                     HWY_ATTR { lanes.Store(d_weight[j], a.d_w.row(j) + c); });
+  (lanes.Store(d_weight[kTap], a.d_w.row(kTap) + c), ...);
 }
 
 // Calls strip(first, end, c, lanes) so that rows x channels are covered.
@@ -134,30 +122,16 @@ HWY_INLINE void ForEachStrip(D d, size_t rows, size_t channels,
   }
 }
 
-// One function for each width and flattened, so that the lambdas are inlined
-// and everything they share is in registers.
-template <size_t kWidth, typename T>
-HWY_FLATTEN void ForwardWidth(const ForwardArguments<T>& a) {
-  const hn::ScalableTag<T> d;
-  ForEachStrip(
-      d, a.x.rows, a.x.cols,
-      [&](size_t first, size_t end, size_t c, const auto& lanes)
-          HWY_ATTR { ForwardStrip<kWidth>(a, first, end, d, c, lanes); });
-}
-
-template <size_t kWidth, typename T>
-HWY_FLATTEN void BackwardWidth(const BackwardArguments<T>& a) {
-  const hn::ScalableTag<T> d;
-  ForEachStrip(
-      d, a.x.rows, a.x.cols,
-      [&](size_t first, size_t end, size_t c, const auto& lanes)
-          HWY_ATTR { BackwardStrip<kWidth>(a, first, end, d, c, lanes); });
-}
-
 template <size_t kWidth = 1, typename T>
-void Forward(const ForwardArguments<T>& a) {
+HWY_INLINE void Forward(const ForwardArguments<T>& a) {
   if (a.w.rows == kWidth) {
-    ForwardWidth<kWidth>(a);
+    const hn::ScalableTag<T> d;
+    ForEachStrip(d, a.x.rows, a.x.cols,
+                 [&](size_t first, size_t end, size_t c, const auto& lanes)
+                     HWY_ATTR {
+                       ForwardStrip(a, first, end, d, c, lanes,
+                                    std::make_index_sequence<kWidth>());
+                     });
   } else if constexpr (kWidth < kMaxWidth) {
     Forward<kWidth + 1>(a);
   } else {
@@ -166,9 +140,15 @@ void Forward(const ForwardArguments<T>& a) {
 }
 
 template <size_t kWidth = 1, typename T>
-void Backward(const BackwardArguments<T>& a) {
+HWY_INLINE void Backward(const BackwardArguments<T>& a) {
   if (a.w.rows == kWidth) {
-    BackwardWidth<kWidth>(a);
+    const hn::ScalableTag<T> d;
+    ForEachStrip(d, a.x.rows, a.x.cols,
+                 [&](size_t first, size_t end, size_t c, const auto& lanes)
+                     HWY_ATTR {
+                       BackwardStrip(a, first, end, d, c, lanes,
+                                     std::make_index_sequence<kWidth>());
+                     });
   } else if constexpr (kWidth < kMaxWidth) {
     Backward<kWidth + 1>(a);
   } else {
@@ -178,27 +158,33 @@ void Backward(const BackwardArguments<T>& a) {
 
 }  // namespace
 
-void ForwardF32(MatrixView<const float> x, MatrixView<const float> w,
-                const float* bias, MatrixView<const float> history,
-                MatrixView<float> y) {
+// Flattened, so that the lambdas above are inlined.
+HWY_FLATTEN void ForwardF32(MatrixView<const float> x,
+                            MatrixView<const float> w, const float* bias,
+                            MatrixView<const float> history,
+                            MatrixView<float> y) {
   Forward(ForwardArguments<float>{x, w, bias, history, y});
 }
 
-void ForwardF64(MatrixView<const double> x, MatrixView<const double> w,
-                const double* bias, MatrixView<const double> history,
-                MatrixView<double> y) {
+HWY_FLATTEN void ForwardF64(MatrixView<const double> x,
+                            MatrixView<const double> w, const double* bias,
+                            MatrixView<const double> history,
+                            MatrixView<double> y) {
   Forward(ForwardArguments<double>{x, w, bias, history, y});
 }
 
-void BackwardF32(MatrixView<const float> x, MatrixView<const float> w,
-                 MatrixView<const float> d_y, MatrixView<float> d_x,
-                 MatrixView<float> d_w, float* d_bias) {
+HWY_FLATTEN void BackwardF32(MatrixView<const float> x,
+                             MatrixView<const float> w,
+                             MatrixView<const float> d_y, MatrixView<float> d_x,
+                             MatrixView<float> d_w, float* d_bias) {
   Backward(BackwardArguments<float>{x, w, d_y, d_x, d_w, d_bias});
 }
 
-void BackwardF64(MatrixView<const double> x, MatrixView<const double> w,
-                 MatrixView<const double> d_y, MatrixView<double> d_x,
-                 MatrixView<double> d_w, double* d_bias) {
+HWY_FLATTEN void BackwardF64(MatrixView<const double> x,
+                             MatrixView<const double> w,
+                             MatrixView<const double> d_y,
+                             MatrixView<double> d_x, MatrixView<double> d_w,
+                             double* d_bias) {
   Backward(BackwardArguments<double>{x, w, d_y, d_x, d_w, d_bias});
 }
 
