@@ -33,12 +33,6 @@ auto Retry(Call call) {
   return result;
 }
 
-std::string DirectoryOf(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  if (slash == std::string::npos) return ".";
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
-
 // A file that is deleted again unless it is renamed.
 class TemporaryFile {
  public:
@@ -185,6 +179,12 @@ absl::Status CheckWritableDirectory(const std::string& path) {
     return Failed("write a file in", directory);
   }
   return absl::OkStatus();
+}
+
+std::string DirectoryOf(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
 }
 
 }  // namespace mneme

@@ -42,6 +42,9 @@ absl::StatusOr<std::string> ReadFile(const std::string& path,
 // alone say nothing of a read-only or full disk. "" is the working directory.
 absl::Status CheckWritableDirectory(const std::string& path);
 
+// What precedes the last slash of a path: "." without one, "/" at the root.
+std::string DirectoryOf(const std::string& path);
+
 }  // namespace mneme
 
 #endif  // MNEME_HARNESS_ATOMIC_FILE_H_

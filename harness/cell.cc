@@ -10,13 +10,13 @@
 #include "attention/variant.h"
 #include "harness/environment.h"
 #include "harness/model.h"
+#include "harness/record.h"
 #include "harness/settings.h"
 #include "tasks/task.h"
 
 namespace mneme {
 namespace {
 
-constexpr int kSchema = 1;
 constexpr double kMilestone = 0.9;  // of steps_to_90
 
 using RepeatedSettings = google::protobuf::RepeatedPtrField<Setting>;
@@ -129,7 +129,7 @@ absl::StatusOr<ResultRecord> RunCell(
   if (!task.ok()) return task.status();
 
   ResultRecord record;
-  record.set_schema(kSchema);
+  record.set_schema(kRecordSchema);
   record.set_variant(described.name);
   record.set_family(described.family);
   record.set_variant_version(described.version);

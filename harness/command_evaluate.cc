@@ -25,12 +25,6 @@ struct Flags {
   bool quiet = false;
 };
 
-std::string DirectoryOf(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  if (slash == std::string::npos) return ".";
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
-
 absl::Status Evaluate(const Flags& flags) {
   const std::string out = UserPath(flags.out);
   // Before minutes of training, not after.

@@ -11,29 +11,27 @@
 
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <filesystem>
 #include <iostream>
-#include <limits>
 #include <string>
 #include <vector>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "attention/plugin/suggest.h"
 #include "harness/atomic_file.h"
 #include "reports/boards.h"
 #include "reports/build_events.h"
 #include "reports/catalog.h"
 #include "reports/cell_build.h"
 #include "reports/json_writer.h"
+#include "reports/leaderboard_flags.h"
 #include "reports/process.h"
 #include "reports/records.h"
 #include "reports/report.h"
@@ -57,15 +55,6 @@ enum ExitCode {
 constexpr int kBazelSuccess = 0;
 constexpr int kBazelBuildFailed = 1;
 
-struct Flags {
-  CellSelection selection;
-  std::vector<std::string> seeds;  // as typed
-  std::vector<std::string> records;
-  std::string out;
-  bool json = false;
-  bool no_color = false;
-};
-
 int Fail(ExitCode code, absl::string_view message) {
   std::cerr << "leaderboard: " << message << "\n";
   return code;
@@ -88,83 +77,6 @@ std::string Absolute(const std::string& path) {
   const std::string typed_in = FromBazelRun("BUILD_WORKING_DIRECTORY");
   return typed_in.empty() ? fs::absolute(path).string()
                           : (fs::path(typed_in) / path).string();
-}
-
-void DeclareFlags(CLI::App& app, Flags& flags) {
-  CellSelection& selection = flags.selection;
-  app.description(
-      "Trains and ranks variants; prints the table, writes the "
-      "page.");
-  CLI::Option* chosen[] = {
-      app.add_option("--variants", selection.variants,
-                     "Variants to train, by name; all when absent")
-          ->delimiter(','),
-      app.add_option("--tasks", selection.tasks, "Tasks; all when absent")
-          ->delimiter(','),
-      app.add_option("--profile", selection.profile,
-                     "Named settings of the tasks; quick when absent"),
-      app.add_option("--seeds", flags.seeds,
-                     "Whole numbers >= 0, a training run each; 0 when absent")
-          ->delimiter(','),
-      app.add_option("--set", selection.settings,
-                     "name=value of a task, variant, model or training option; "
-                     "may be repeated")
-          ->take_all(),
-  };
-  app.add_option("--out", flags.out,
-                 "Directory of the report; bazel-leaderboard in the workspace "
-                 "when absent");
-  CLI::Option* records =
-      app.add_option("--records", flags.records,
-                     "Report on these result records, files or directories, "
-                     "and build nothing")
-          ->delimiter(',');
-  for (CLI::Option* option : chosen) option->excludes(records);
-  app.add_flag("--json", flags.json,
-               "Print leaderboard.json instead of the table");
-  app.add_flag("--no-color", flags.no_color, "No colours on the terminal");
-  app.allow_extras();
-}
-
-// CLI11 would take -1 for the largest of all seeds.
-absl::Status ParseSeeds(Flags& flags) {
-  if (flags.seeds.empty()) return absl::OkStatus();
-  flags.selection.seeds.clear();
-  for (const std::string& text : flags.seeds) {
-    uint64_t seed = 0;
-    if (!absl::SimpleAtoi(text, &seed)) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "--seeds: \"", text, "\" is not a whole number from 0 to ",
-          std::numeric_limits<uint64_t>::max()));
-    }
-    flags.selection.seeds.push_back(seed);
-  }
-  return absl::OkStatus();
-}
-
-// Fills flags. Returns an exit code to end with, or -1 to go on.
-int ParseFlags(int argc, char** argv, Flags& flags) {
-  CLI::App app;
-  DeclareFlags(app, flags);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::CallForHelp&) {
-    std::cout << app.help();
-    return kSuccess;
-  } catch (const CLI::ParseError& error) {
-    return Fail(kUsage, error.what());
-  }
-  std::vector<std::string> known;
-  for (const CLI::Option* option : app.get_options()) {
-    known.push_back(option->get_name());
-  }
-  for (const std::string& extra : app.remaining()) {
-    return Fail(
-        kUsage,
-        UnknownName("flag", extra.substr(0, extra.find('=')), known).message());
-  }
-  const absl::Status seeds = ParseSeeds(flags);
-  return seeds.ok() ? -1 : Fail(kUsage, seeds.message());
 }
 
 // The server that is running us has our build in its cache. It is known by its
@@ -224,7 +136,7 @@ absl::StatusOr<std::vector<ResultRecord>> BuildRecords(
   return CollectRecords(selection, *outcome);
 }
 
-int Run(const Flags& flags) {
+int Run(const LeaderboardFlags& flags) {
   const std::string workspace = FromBazelRun("BUILD_WORKSPACE_DIRECTORY");
   if (flags.records.empty() && workspace.empty()) {
     return Fail(kUsage,
@@ -269,14 +181,21 @@ int Run(const Flags& flags) {
   return leaderboard.IsComplete() ? kSuccess : kIncomplete;
 }
 
+int Main(int argc, char** argv) {
+  const absl::StatusOr<LeaderboardFlags> flags =
+      ParseLeaderboardFlags(argc, argv);
+  if (!flags.ok()) return Fail(flags.status());
+  if (flags->help.empty()) return Run(*flags);
+  std::cout << flags->help;
+  return kSuccess;
+}
+
 }  // namespace
 }  // namespace mneme
 
 int main(int argc, char** argv) {
   try {
-    mneme::Flags flags;
-    const int exit_code = mneme::ParseFlags(argc, argv, flags);
-    return exit_code >= 0 ? exit_code : mneme::Run(flags);
+    return mneme::Main(argc, argv);
   } catch (const std::exception& error) {  // out of memory, above all
     return mneme::Fail(mneme::kFailure, error.what());
   }

@@ -2,8 +2,11 @@
 
 #include "reports/table.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <string>
@@ -93,6 +96,32 @@ TEST(Terminal, AFileHasNoColourAndNoWidth) {
   setenv("COLUMNS", "wide", 1);
   EXPECT_EQ(DetectTerminal(fileno(file)).columns, kUnlimitedColumns);
   fclose(file);
+}
+
+TEST(Terminal, ATerminalHasBoth) {
+  const int terminal = posix_openpt(O_RDWR | O_NOCTTY);
+  if (terminal < 0 || grantpt(terminal) != 0 || unlockpt(terminal) != 0) {
+    GTEST_SKIP() << "no pseudo-terminals here";
+  }
+  const int screen = open(ptsname(terminal), O_RDWR | O_NOCTTY);
+  if (screen < 0) GTEST_SKIP() << "no pseudo-terminals here";
+  winsize size = {};
+  size.ws_col = 64;
+  ASSERT_EQ(ioctl(screen, TIOCSWINSZ, &size), 0);
+  unsetenv("COLUMNS");
+  unsetenv("NO_COLOR");
+  setenv("TERM", "xterm", 1);
+  EXPECT_EQ(DetectTerminal(screen).columns, 64);
+  EXPECT_TRUE(DetectTerminal(screen).color);
+  setenv("NO_COLOR", "", 1);
+  EXPECT_TRUE(DetectTerminal(screen).color);
+  setenv("NO_COLOR", "1", 1);
+  EXPECT_FALSE(DetectTerminal(screen).color);
+  unsetenv("NO_COLOR");
+  setenv("TERM", "dumb", 1);
+  EXPECT_FALSE(DetectTerminal(screen).color);
+  close(screen);
+  close(terminal);
 }
 
 TEST(Format, ScoresAreCutNotRounded) {

@@ -141,18 +141,20 @@ std::vector<std::vector<std::string>> ParseCsv(const std::string& text) {
 TEST(CsvWriter, AnyTextSurvives) {
   const std::string nasty = "a, \"b\"\nc\r,";
   const auto lines = ParseCsv(RenderCsv(
-      MakeLeaderboard({OkCell("softmax", 0.1), FailedCell("gla", nasty)})));
-  ASSERT_THAT(lines, SizeIs(3));
+      MakeLeaderboard({OkCell("softmax", 1.0 / 3), FailedCell("gla", nasty),
+                       FailedCell("linear", "two\nlines")})));
+  ASSERT_THAT(lines, SizeIs(4));
   EXPECT_THAT(lines, Each(SizeIs(lines[0].size())));
   const auto column = [&lines](const std::string& name) {
     return std::find(lines[0].begin(), lines[0].end(), name) - lines[0].begin();
   };
   EXPECT_EQ(lines[1][column("status_message")], nasty);
   EXPECT_EQ(lines[1][column("accuracy")], "");
-  EXPECT_EQ(lines[2][column("variant")], "softmax");
+  EXPECT_EQ(lines[2][column("status_message")], "two\nlines");
+  EXPECT_EQ(lines[3][column("variant")], "softmax");
   // Not a digit is lost.
-  EXPECT_EQ(std::stod(lines[2][column("accuracy")]), 0.1);
-  EXPECT_EQ(lines[2][column("steps_to_90")], "");
+  EXPECT_EQ(std::stod(lines[3][column("accuracy")]), 1.0 / 3);
+  EXPECT_EQ(lines[3][column("steps_to_90")], "");
 }
 
 TEST(MarkdownWriter, EachTableHasItsColumns) {

@@ -12,6 +12,7 @@
 #include "attention/kernels/additive_recurrence-inl.h"
 #include "attention/kernels/chunk_decay-inl.h"
 #include "attention/kernels/lanes-inl.h"
+#include "attention/kernels/staged_tile-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();

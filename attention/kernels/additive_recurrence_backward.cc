@@ -13,6 +13,7 @@
 #include "attention/kernels/chunk_decay-inl.h"
 #include "attention/kernels/decay_gradient-inl.h"
 #include "attention/kernels/lanes-inl.h"
+#include "attention/kernels/staged_tile-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -244,52 +245,6 @@ class Backward {
     }
   };
 
-  template <Part kPart>
-  HWY_NOINLINE void AddToQueries(const Pair& pair) {
-    const bool reads_state = pair.key == 0 && has_state_;
-    Mix<kPart>(
-        pair.query_rows, key_dim_,
-        CrossProduct<T, CollectProducts>{
-            reads_state ? RowsTimes(d_out_, s_transposed_, columns_)
-                        : Product<T>(),
-            reads_state && decays_ ? decay_.FromChunkStart(pair.query)
-                                   : nullptr,
-            Collect(q_)},
-        RowsTimes(m_, k_, pair.key_rows),
-        Add(gradients_.d_q, pair.query_begin, pair.query_rows, a_.scale));
-    if (reads_state && wants_d_decay_) {
-      d_decay_.AddStateToQueries(pair.query);
-    }
-  }
-
-  template <Part kPart>
-  HWY_NOINLINE void AddToKeys(const Pair& pair) {
-    const bool reads_future = pair.key == pair.query && has_future_;
-    const T* factors =
-        reads_future && decays_ ? decay_.ToChunkEnd(pair.key) : nullptr;
-    Mix<kPart>(pair.key_rows, key_dim_,
-               CrossProduct<T, CollectProducts>{
-                   reads_future ? RowsTimes(v_, d_s_transposed_, columns_)
-                                : Product<T>(),
-                   factors, Collect(k_)},
-               ColumnsTimes(m_, q_, pair.query_rows),
-               Add(gradients_.d_k, pair.key_begin, pair.key_rows, T{1}));
-    if (reads_future && wants_d_decay_) d_decay_.AddKeysToState(pair.key);
-    Mix<kPart>(pair.key_rows, value_dim_,
-               CrossProduct<T, Ignore>{
-                   reads_future ? RowsTimes(k_, d_s_, key_dim_) : Product<T>(),
-                   factors, Ignore()},
-               ColumnsTimes(p_, d_out_, pair.query_rows),
-               Add(gradients_.d_v, pair.key_begin, pair.key_rows, T{1}));
-  }
-
-  // Unwanted gradients have no rows, so that nothing is stored.
-  static StoreInside<T> Add(MatrixView<T> gradient, size_t begin, size_t rows,
-                            T scale) {
-    if (gradient.data == nullptr) return {MatrixView<T>(), true, scale};
-    return {gradient.Rows(begin, rows), true, scale};
-  }
-
   // Collects, lane by lane, the products of tokens' vectors with the cross
   // product's share in their gradients.
   struct CollectProducts {
@@ -306,6 +261,58 @@ class Backward {
           sums.row(token));
     }
   };
+
+  template <Part kPart>
+  void AddToQueries(const Pair& pair) {
+    const bool reads_state = pair.key == 0 && has_state_;
+    MixAndAdd<kPart>(
+        pair.query_rows, key_dim_,
+        {reads_state ? RowsTimes(d_out_, s_transposed_, columns_)
+                     : Product<T>(),
+         reads_state && decays_ ? decay_.FromChunkStart(pair.query) : nullptr,
+         Collect(q_)},
+        RowsTimes(m_, k_, pair.key_rows), a_.scale,
+        RowsOf(gradients_.d_q, pair.query_begin, pair.query_rows));
+    if (reads_state && wants_d_decay_) {
+      d_decay_.AddStateToQueries(pair.query);
+    }
+  }
+
+  template <Part kPart>
+  void AddToKeys(const Pair& pair) {
+    const bool reads_future = pair.key == pair.query && has_future_;
+    const T* factors =
+        reads_future && decays_ ? decay_.ToChunkEnd(pair.key) : nullptr;
+    MixAndAdd<kPart>(
+        pair.key_rows, key_dim_,
+        {reads_future ? RowsTimes(v_, d_s_transposed_, columns_) : Product<T>(),
+         factors, Collect(k_)},
+        ColumnsTimes(m_, q_, pair.query_rows), T{1},
+        RowsOf(gradients_.d_k, pair.key_begin, pair.key_rows));
+    if (reads_future && wants_d_decay_) d_decay_.AddKeysToState(pair.key);
+    MixAndAdd<kPart>(
+        pair.key_rows, value_dim_,
+        {reads_future ? RowsTimes(k_, d_s_, key_dim_) : Product<T>(), factors,
+         CollectProducts()},
+        ColumnsTimes(p_, d_out_, pair.query_rows), T{1},
+        RowsOf(gradients_.d_v, pair.key_begin, pair.key_rows));
+  }
+
+  // One instance for all three gradients: Mix is thousands of instructions.
+  template <Part kPart>
+  HWY_NOINLINE static void MixAndAdd(
+      size_t rows, size_t cols, const CrossProduct<T, CollectProducts>& cross,
+      const Product<T>& near, T scale, MatrixView<T> out) {
+    Mix<kPart>(rows, cols, cross, near, StoreInside<T>{out, true, scale});
+  }
+
+  // Unwanted gradients have no rows, so that nothing is stored.
+  static MatrixView<T> RowsOf(MatrixView<T> gradient, size_t begin,
+                              size_t rows) {
+    return gradient.data == nullptr ? MatrixView<T>()
+                                    : gradient.Rows(begin, rows);
+  }
+
   CollectProducts Collect(Tile<T> values) const {
     return {values, wants_d_decay_ ? d_decay_.Partial() : Tile<T>()};
   }

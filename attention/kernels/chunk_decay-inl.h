@@ -22,9 +22,9 @@
 #include <cstddef>
 #include <limits>
 
-#include "attention/kernels/additive_recurrence-inl.h"
 #include "attention/kernels/exp-inl.h"
 #include "attention/kernels/lanes-inl.h"
+#include "attention/kernels/staged_tile-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();

@@ -38,10 +38,18 @@ template <class D, typename T>
 HWY_INLINE int32_t FirstIndexOf(D d, const T* x, size_t n, T value) {
   const auto wanted = hn::Set(d, value);
   const size_t step = hn::Lanes(d);
+  const auto found = [&](size_t i) HWY_ATTR {
+    return hn::Eq(hn::LoadU(d, x + i), wanted);
+  };
   size_t i = 0;
+  // Four vectors for each branch, as long as the answer is further on.
+  for (; i + 4 * step <= n; i += 4 * step) {
+    const auto first_half = hn::Or(found(i), found(i + step));
+    const auto second_half = hn::Or(found(i + 2 * step), found(i + 3 * step));
+    if (!hn::AllFalse(d, hn::Or(first_half, second_half))) break;
+  }
   for (; i + step <= n; i += step) {
-    const intptr_t lane =
-        hn::FindFirstTrue(d, hn::Eq(hn::LoadU(d, x + i), wanted));
+    const intptr_t lane = hn::FindFirstTrue(d, found(i));
     if (lane >= 0) return static_cast<int32_t>(i + lane);
   }
   for (; i < n; ++i) {

@@ -21,7 +21,7 @@
 #include <algorithm>
 #include <cstddef>
 
-#include "attention/kernels/additive_recurrence-inl.h"
+#include "attention/kernels/staged_tile-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();

@@ -116,7 +116,7 @@ struct Limits<double> {
 // Evenly spaced, but with irregular low bits.
 template <typename T>
 std::vector<T> DenseRange(double low, double high) {
-  constexpr size_t kPoints = 200003;
+  constexpr size_t kPoints = 50021;
   std::vector<T> x(kPoints);
   for (size_t i = 0; i < kPoints; ++i) {
     x[i] = static_cast<T>(low + (high - low) * i / (kPoints - 1));

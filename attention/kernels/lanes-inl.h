@@ -9,9 +9,12 @@
 //
 // runs the body with AllLanes for whole vectors and once with FirstLanes for
 // what is left. Neither touches memory outside the array, so arguments need no
-// padding. The function around all this should be HWY_FLATTEN: a body that GCC
-// does not inline, often the one of FirstLanes, forces every vector that the
-// lambda captures out of registers.
+// padding.
+//
+// A body that GCC does not inline (often that of FirstLanes, which runs once)
+// forces every vector that the lambda captures out of registers. So functions
+// that do this in a hot loop are HWY_FLATTEN, and kept small, because GCC stops
+// flattening in large ones: no call of operator() should be left in the loop.
 
 #if defined(MNEME_ATTENTION_KERNELS_LANES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef MNEME_ATTENTION_KERNELS_LANES_INL_H_

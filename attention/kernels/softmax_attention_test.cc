@@ -330,7 +330,8 @@ void ForwardPart(const Problem& p, const Inputs<T>& in, size_t first,
 
 TYPED_TEST(SoftmaxAttentionTest, QueriesDoNotDependOnEachOther) {
   using T = TypeParam;
-  for (const size_t window : {0, 45}) {
+  // A window that spans several blocks of keys, and one that does not.
+  for (const size_t window : {0, 45, 200}) {
     const Problem p = {300, 300, 20, 24, {true, window, 0}};
     const Inputs<T> in(p);
     ForEachSimdTarget([&] {
@@ -361,21 +362,34 @@ TYPED_TEST(SoftmaxAttentionTest, QueriesDoNotDependOnEachOther) {
 TYPED_TEST(SoftmaxAttentionTest, HugeScoresDoNotOverflow) {
   using T = TypeParam;
   for (const size_t queries : {size_t{3}, size_t{70}}) {
-    const Problem p = {queries, 140, 4, 4, {true, 0, 140 - queries}};
-    // Scores of about 1e4, so that nearly all weights are 0 or 1.
-    Inputs<T> in(p, 50);
-    const OracleResult expected = in.Expected(p, 2);
-    ForEachSimdTarget([&] {
-      Outputs<T> out(p);
-      Forward(p, in, 2, &out);
-      // Scores have errors of about 1e4 times the machine epsilon, which is
-      // what weights that are not 0 or 1 have as relative errors.
-      constexpr double kError = 4e4 * std::numeric_limits<T>::epsilon();
-      ExpectNear(expected.o, out.o.Values(), kError, kError, "o");
-      ExpectNear(expected.lse, out.lse, 1e-6, 1e-6, "lse");
-      Gradients<T> d(p, 0);
-      Backward(p, in, 2, out, in.v, &d);  // any d_o of that shape
-    });
+    for (const bool all_negative : {false, true}) {
+      const Problem p = {queries, 140, 4, 4, {true, 0, 140 - queries}};
+      // Scores of about 1e4, so that nearly all weights are 0 or 1.
+      Inputs<T> in(p, 50);
+      if (all_negative) {
+        for (size_t c = 0; c < p.key_dim; ++c) {
+          for (size_t i = 0; i < p.queries; ++i) {
+            in.q.view()(i, c) = std::abs(in.q.view()(i, c)) + 1;
+          }
+          for (size_t j = 0; j < p.keys; ++j) {
+            in.k.view()(j, c) = -std::abs(in.k.view()(j, c)) - 100;
+          }
+        }
+      }
+      const OracleResult expected = in.Expected(p, 2);
+      ForEachSimdTarget([&] {
+        Outputs<T> out(p);
+        Forward(p, in, 2, &out);
+        // Scores have errors of about 1e4 times the machine epsilon, which is
+        // what weights that are not 0 or 1 have as relative errors.
+        constexpr double kError = 4e4 * std::numeric_limits<T>::epsilon();
+        ExpectNear(expected.o, out.o.Values(), kError, kError, "o");
+        ExpectNear(expected.lse, out.lse, 1e-6, 1e-6, "lse");
+        Gradients<T> d(p, 0);
+        Backward(p, in, 2, out, out.o, &d);  // any d_o will do
+        for (const T x : d.d_q.Values()) EXPECT_TRUE(std::isfinite(x));
+      });
+    }
   }
 }
 

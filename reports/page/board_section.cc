@@ -17,6 +17,7 @@
 namespace mneme {
 namespace {
 
+// Which way a first press on a header sorts: the best first, and text from A.
 std::string BetterId(Better better) {
   return better == Better::kHigher ? "higher" : "lower";
 }
@@ -51,74 +52,90 @@ std::string Percent(double score) {
   return absl::StrFormat("%.3f", 100 * score);
 }
 
-// One of the kinds of cell that the template tells apart.
-ViewData CellOf(const Column& column, const Row& row, const Board& board) {
+// A cell of one of the kinds that the template tells apart.
+ViewData CellOfKind(const std::string& kind) {
   ViewData cell;
-  const bool unfinished_rank = column.id == "rank" && !row.complete();
-  const std::string text = unfinished_rank ? "-" : column.text(row);
-  cell.set("text", column.numeric ? WithDashes(text) : text);
-  cell.set("class", CellClass(column));
-  cell.set("is_variant", column.id == "variant");
-  cell.set("is_interval", false);
-  cell.set("is_reason", false);
-  cell.set("is_plain", false);
-  if (column.id == "variant") {
-    cell.set("marker", SeriesMarker(row.variant_index));
-  } else if (column.id == "interval" && row.complete()) {
-    cell.set("is_interval", true);
-    cell.set("low_x", Percent(row.accuracy->low));
-    cell.set("high_x", Percent(row.accuracy->high));
-    cell.set("guess_x", Percent(board.context_guess_accuracy.value_or(0)));
-  } else {
-    cell.set("is_plain", true);
+  for (const char* known :
+       {"is_variant", "is_interval", "is_reason", "is_plain"}) {
+    cell.set(known, kind == known);
   }
+  return cell;
+}
+
+ViewData IntervalCell(const Estimate& accuracy, double guess,
+                      const std::string& text) {
+  ViewData cell = CellOfKind("is_interval");
+  cell.set("text", WithDashes(text));
+  cell.set("low_x", Percent(accuracy.low));
+  cell.set("high_x", Percent(accuracy.high));
+  cell.set("guess_x", Percent(guess));
+  return cell;
+}
+
+// Stands over accuracy and interval, which an unfinished row has not.
+ViewData ReasonCell(const Row& row) {
+  ViewData cell = CellOfKind("is_reason");
+  cell.set("text", absl::StrJoin(row.reasons, "; "));
+  return cell;
+}
+
+ViewData VariantCell(const Row& row) {
+  ViewData cell = CellOfKind("is_variant");
+  cell.set("text", row.variant);
+  cell.set("marker", SeriesMarker(row.variant_index));
+  return cell;
+}
+
+ViewData PlainCell(const Column& column, const Row& row) {
+  ViewData cell = CellOfKind("is_plain");
+  const std::string text = column.text(row);
+  cell.set("text", column.id == "rank" && text.empty() ? "–"
+                   : column.numeric                    ? WithDashes(text)
+                                                       : text);
+  cell.set("class", CellClass(column));
   const bool has_value = column.value != nullptr;
-  cell.set("has_value", has_value);
   const absl::optional<double> value =
       has_value ? column.value(row) : absl::nullopt;
+  cell.set("has_value", has_value);
   cell.set("value", value.has_value() ? absl::StrFormat("%.17g", *value) : "");
   return cell;
 }
 
-// Rank and variant as ever; then the reason, over accuracy and
-// interval; what is known all the same, like the size of its state, stays.
 ViewData CellsOf(const Row& row, const Board& board) {
   ViewData cells = ViewList();
   for (const Column& column : Columns()) {
     if (!HasColumnOfItsOwn(column)) continue;
-    if (!row.complete() && column.id == "interval") continue;
-    if (!row.complete() && column.id == "accuracy") {
-      ViewData reason;
-      reason.set("is_variant", false);
-      reason.set("is_interval", false);
-      reason.set("is_plain", false);
-      reason.set("is_reason", true);
-      reason.set("span", "2");
-      reason.set("text", absl::StrJoin(row.reasons, "; "));
-      cells << reason;
-      continue;
+    if (column.id == "variant") {
+      cells << VariantCell(row);
+    } else if (column.id == "accuracy" && !row.complete()) {
+      cells << ReasonCell(row);
+    } else if (column.id == "interval") {
+      if (!row.complete()) continue;
+      cells << IntervalCell(*row.accuracy,
+                            board.context_guess_accuracy.value_or(0),
+                            column.text(row));
+    } else {
+      cells << PlainCell(column, row);
     }
-    cells << CellOf(column, row, board);
   }
   return cells;
 }
 
 ViewData RowOf(const Row& row, const Board& board) {
-  ViewData json;
-  json.set("anchor", absl::StrCat(AnchorSafe(board.anchor), ".",
+  ViewData view;
+  view.set("anchor", absl::StrCat(AnchorSafe(board.anchor), ".",
                                   AnchorSafe(row.variant)));
-  json.set("variant", row.variant);
-  json.set("family", row.family);
-  json.set("class", row.complete() ? "" : "unfinished");
-  json.set("color", absl::StrCat(SeriesColor(row.variant_index)));
-  json.set("cells", CellsOf(row, board));
-  return json;
+  view.set("variant", row.variant);
+  view.set("family", row.family);
+  view.set("class", row.complete() ? "" : "unfinished");
+  view.set("color", absl::StrCat(SeriesColor(row.variant_index)));
+  view.set("cells", CellsOf(row, board));
+  return view;
 }
 
 // Validation accuracy by step, a column for each finished cell.
 ViewData LearningOf(const Leaderboard& leaderboard, const Board& board) {
-  if (!HasLearningCurves(leaderboard, board))
-    return ViewData(ViewData::type::bool_false);
+  if (!HasLearningCurves(leaderboard, board)) return ViewData(false);
   ViewData series = ViewList();
   std::map<int64_t, std::map<size_t, double>> accuracy_at;
   std::vector<size_t> finished;
@@ -166,7 +183,7 @@ ViewData LearningOf(const Leaderboard& leaderboard, const Board& board) {
 }
 
 ViewData StateOf(const Board& board) {
-  if (!HasStates(board)) return ViewData(ViewData::type::bool_false);
+  if (!HasStates(board)) return ViewData(false);
   ViewData points = ViewList();
   int without_state = 0;
   for (const Row& row : board.rows) {

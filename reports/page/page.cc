@@ -171,7 +171,7 @@ std::vector<OverviewRow> OverviewRows(const Leaderboard& leaderboard) {
 // Only where there are several boards; one board is its own overview.
 ViewData Overview(const Leaderboard& leaderboard) {
   if (leaderboard.boards.size() < 2) {
-    return ViewData(ViewData::type::bool_false);
+    return ViewData(false);
   }
   ViewData boards = ViewList();
   for (const Board& board : leaderboard.boards) {

@@ -12,7 +12,7 @@ namespace mneme {
 ViewData ViewList() { return ViewData(ViewData::type::list); }
 
 ViewData TextOrNothing(const std::string& text) {
-  return text.empty() ? ViewData(ViewData::type::bool_false) : ViewData(text);
+  return text.empty() ? ViewData(false) : ViewData(text);
 }
 
 std::string ScriptSafe(absl::string_view json) {
