@@ -8,6 +8,7 @@
 #define MNEME_ATTENTION_MIXER_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -34,18 +35,34 @@ struct MixerConfig {
   ParameterSet* parameters = nullptr;
 };
 
+// What the layers of a model hand to one another within one forward pass,
+// besides the residual stream: the first layer's values, say, or a running sum.
+// Keys are the variant's own.
+using CrossLayer = std::map<std::string, Variable>;
+
+// One pass through a layer.
+struct MixerCall {
+  Variable residual;  // [batch, length, width]
+  Variable x;         // the same shape: the normalised residual
+  // How the mechanism is computed.
+  Form form = Form::kChunked;
+  // From NewState with the same batch: the sequence continues where the last
+  // call stopped. Null: it starts here. One call with the whole prompt and then
+  // one per token is how a model decodes.
+  CompositeState* state = nullptr;
+  // Shared by the layers of this pass; never null.
+  CrossLayer* shared = nullptr;
+};
+
 class Mixer {
  public:
   virtual ~Mixer() = default;
 
-  // x [batch, length, width] -> residual + mix(x), same shape. Adding the
-  // residual here lets the output projection accumulate onto it. form chooses
-  // how the mechanism is computed. With a state (from NewState, same batch) the
-  // sequence continues where the last call stopped; one call with the whole
-  // prompt and then one per token is how a model decodes.
-  virtual Variable Forward(Variable residual, Variable x, Form form,
-                           CompositeState* state) const = 0;
+  // residual + mix(x). Adding the residual here lets the output projection
+  // accumulate onto it.
+  virtual Variable Forward(const MixerCall& call) const = 0;
 
+  // Null for a mixer that cannot decode.
   virtual std::unique_ptr<CompositeState> NewState(int64_t batch,
                                                    DType dtype) const = 0;
 };

@@ -36,6 +36,8 @@ int64_t* Axis(Dims* dims, char letter) {
   }
 }
 
+}  // namespace
+
 absl::string_view AxisName(char letter) {
   switch (letter) {
     case 'B':
@@ -52,8 +54,6 @@ absl::string_view AxisName(char letter) {
       return "value_dim";
   }
 }
-
-}  // namespace
 
 absl::string_view FormName(Form form) {
   return kForms[static_cast<int>(form)].name;

@@ -50,13 +50,18 @@ enum class Domain {
 };
 
 // A named input. axes is a string of one letter per axis: B batch, L length,
-// H query heads, G key/value heads, K key_dim, V value_dim. Queries are "BLHK".
+// H query heads, G key/value heads, K key_dim, V value_dim. Queries are "BLHK",
+// a gate per token and head "BLH", a parameter of the mechanism per head "H".
+// At least one input has V.
 struct InputSpec {
   std::string name;
   std::string axes;
   std::string doc;
   Domain domain = Domain::kReal;
 };
+
+// What an axis letter stands for: "batch", "key/value heads", ...
+absl::string_view AxisName(char letter);
 
 // Sizes that make all inputs fit their specs, or InvalidArgument that names the
 // input, its shape and the axis that disagrees.

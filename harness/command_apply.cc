@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "attention/variant.h"
 #include "harness/atomic_file.h"
 #include "harness/commands.h"
@@ -47,6 +47,21 @@ Tensor SwapHeadsAndLength(const Tensor& x) {
   return y;
 }
 
+bool HasHeadsAfterLength(const InputSpec& spec) {
+  const std::string& axes = spec.axes;
+  return axes.size() > 2 && axes[1] == 'L' &&
+         (axes[2] == 'H' || axes[2] == 'G');
+}
+
+// The spec's axes as files have them: "[batch, heads, length, key_dim]".
+std::string FileAxes(const InputSpec& spec) {
+  std::string axes = spec.axes;
+  if (HasHeadsAfterLength(spec)) std::swap(axes[1], axes[2]);
+  std::vector<std::string> names;
+  for (char letter : axes) names.emplace_back(AxisName(letter));
+  return absl::StrCat("[", absl::StrJoin(names, ", "), "]");
+}
+
 absl::StatusOr<Tensor> ReadInput(const std::string& directory,
                                  const InputSpec& spec) {
   const std::string path = absl::StrCat(directory, "/", spec.name, ".npy");
@@ -54,13 +69,14 @@ absl::StatusOr<Tensor> ReadInput(const std::string& directory,
   if (!array.ok()) return array.status();
   const Shape shape{absl::Span<const int64_t>(array->shape)};
   if (shape.rank() != static_cast<int>(spec.axes.size())) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        path, " has shape ", shape.ToString(), "; it needs ", spec.axes.size(),
-        " axes: [batch, heads, length", spec.axes.size() > 3 ? ", dim]" : "]"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, " has shape ", shape.ToString(), "; it should be ",
+                     FileAxes(spec)));
   }
-  return SwapHeadsAndLength(array->is_double()
-                                ? Tensor::FromValues(shape, array->doubles())
-                                : Tensor::FromValues(shape, array->floats()));
+  const Tensor values = array->is_double()
+                            ? Tensor::FromValues(shape, array->doubles())
+                            : Tensor::FromValues(shape, array->floats());
+  return HasHeadsAfterLength(spec) ? SwapHeadsAndLength(values) : values;
 }
 
 absl::Status Apply(const Flags& flags) {

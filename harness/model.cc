@@ -118,10 +118,16 @@ Variable Model::Hidden(Tape* tape, absl::Span<const int32_t> tokens,
     }
     x = Add(x, Embedding(tape->Use(*positions_), ids, batch, length));
   }
+  CrossLayer shared;
   for (size_t i = 0; i < blocks_.size(); ++i) {
     const Block& block = blocks_[i];
-    x = block.mixer->Forward(x, Normalised(x, block.mixer_gain), form,
-                             state == nullptr ? nullptr : state->layer(i));
+    MixerCall call;
+    call.residual = x;
+    call.x = Normalised(x, block.mixer_gain);
+    call.form = form;
+    call.state = state == nullptr ? nullptr : state->layer(i);
+    call.shared = &shared;
+    x = block.mixer->Forward(call);
     if (block.mlp_in != nullptr) {
       Variable hidden =
           Linear(Normalised(x, block.mlp_gain), tape->Use(*block.mlp_in),

@@ -69,10 +69,21 @@ Tensor Oracle(const Operator& op, const std::vector<Tensor>& inputs,
   return call.output;
 }
 
-std::vector<Tensor> TokensOf(const std::vector<Tensor>& inputs, int64_t first,
+// Whether an input holds something for every token; others are parameters of
+// the mechanism, the same for the whole sequence.
+bool PerToken(const InputSpec& spec) {
+  return spec.axes.find('L') != std::string::npos;
+}
+
+std::vector<Tensor> TokensOf(const Operator& op,
+                             const std::vector<Tensor>& inputs, int64_t first,
                              int64_t count) {
+  const std::vector<InputSpec> specs = op.Inputs();
   std::vector<Tensor> part;
-  for (const Tensor& x : inputs) part.push_back(Tokens(x, first, count));
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    part.push_back(PerToken(specs[i]) ? Tokens(inputs[i], first, count)
+                                      : inputs[i]);
+  }
   return part;
 }
 
@@ -116,11 +127,11 @@ TEST(OperatorContract, ShapeMistakesAreErrors) {
     ASSERT_TRUE(op.ok()) << op.status();
     const Dims dims = {2, 5, 2, 2, 4, 4};
     auto inputs = RandomInputs((*op)->Inputs(), dims, DType::kFloat32, 1);
-    inputs.back() = Tensor(DType::kFloat32, {2, 5, 2, 4, 1});
+    inputs[0] = Tensor(DType::kFloat32, {2, 5, 2, 4, 1});
     OperatorCall call;
     call.inputs = inputs;
     EXPECT_FALSE(RunOperator(**op, &call).ok());
-    inputs.back() = Tensor(DType::kFloat32, {2, 6, 2, 4});
+    inputs[0] = Tensor(DType::kFloat32, {2, 6, 2, 4});
     call.inputs = inputs;
     EXPECT_FALSE(RunOperator(**op, &call).ok());
   });
@@ -137,8 +148,8 @@ TEST(OperatorContract, DecodingContinuesAPrefill) {
     for (Form form : kForms) {
       auto state = op.NewState(dims, DType::kFloat64);
       if (prefill > 0) {
-        EXPECT_LE(RelativeError(Forward(op, TokensOf(inputs, 0, prefill), form,
-                                        state.get()),
+        EXPECT_LE(RelativeError(Forward(op, TokensOf(op, inputs, 0, prefill),
+                                        form, state.get()),
                                 Tokens(whole, 0, prefill)),
                   1e-11);
       }
@@ -149,7 +160,7 @@ TEST(OperatorContract, DecodingContinuesAPrefill) {
       ASSERT_TRUE(status.ok()) << status;
       EXPECT_FALSE(restored->Restore(bytes + "x", prefill).ok());
       for (int64_t t = prefill; t < dims.length; ++t) {
-        EXPECT_LE(RelativeError(Forward(op, TokensOf(inputs, t, 1),
+        EXPECT_LE(RelativeError(Forward(op, TokensOf(op, inputs, t, 1),
                                         Form::kRecurrent, restored.get()),
                                 Tokens(whole, t, 1)),
                   1e-11)
@@ -179,12 +190,14 @@ TEST(OperatorContract, NoOutputSeesTheFuture) {
     // A future of NaN is the strictest: it survives any multiplication by 0.
     for (double future : {7.0, std::nan("")}) {
       auto changed = inputs;
-      for (Tensor& x : changed) {
+      for (size_t i = 0; i < changed.size(); ++i) {
+        if (!PerToken(op.Inputs()[i])) continue;
+        Tensor& x = changed[i];
         x = x.Clone();
         const int64_t row = x.elements() / (dims.batch * dims.length);
         for (int64_t b = 0; b < dims.batch; ++b) {
-          for (int64_t i = cut * row; i < dims.length * row; ++i) {
-            x.data<float>()[b * dims.length * row + i] = future;
+          for (int64_t j = cut * row; j < dims.length * row; ++j) {
+            x.data<float>()[b * dims.length * row + j] = future;
           }
         }
       }
@@ -327,8 +340,10 @@ TEST(OperatorContract, DenormalHugeAndNonFiniteInputs) {
     for (double poison : {std::nan(""), HUGE_VAL, -HUGE_VAL}) {
       auto inputs = scaled(1);
       const int64_t token = kChunk + 1;
-      const int64_t width = inputs.back().elements() / dims.length;
-      inputs.back().data<float>()[token * width] = poison;
+      size_t values = 0;
+      while (specs[values].axes.find('V') == std::string::npos) ++values;
+      const int64_t width = inputs[values].elements() / dims.length;
+      inputs[values].data<float>()[token * width] = poison;
       for (Form form : kForms) {
         const Tensor y = Forward(op, inputs, form);
         bool poisoned = false;

@@ -24,6 +24,7 @@ QkvMixer::Layout QkvMixer::EvenLayout(const MixerConfig& config) {
   Layout layout;
   layout.heads = layout.kv_heads = config.heads;
   layout.key_dim = layout.value_dim = config.width / config.heads;
+  layout.short_conv = config.short_conv;
   return layout;
 }
 
@@ -36,7 +37,7 @@ QkvMixer::QkvMixer(const MixerConfig& config, std::unique_ptr<Operator> op,
         AddDense(config, name, config.width, out, layout.gain_in);
     paths_.push_back({weight,
                       ShortConv(absl::StrCat(config.name, ".", name, "_conv"),
-                                out, config.short_conv, config.parameters),
+                                out, layout.short_conv, config.parameters),
                       heads, dim});
   };
   add("query", layout.heads, layout.key_dim);
@@ -46,10 +47,11 @@ QkvMixer::QkvMixer(const MixerConfig& config, std::unique_ptr<Operator> op,
                   layout.gain_out);
 }
 
-Variable QkvMixer::Forward(Variable residual, Variable x, Form form,
-                           CompositeState* state) const {
+Variable QkvMixer::Forward(const MixerCall& call) const {
+  Variable x = call.x;
   if (!x.valid()) return x;
   Tape* tape = x.tape();
+  CompositeState* state = call.state;
   const int64_t batch = x.shape().dim(0), length = x.shape().dim(1);
   size_t part = 0;
   const auto next_state = [&]() {
@@ -60,15 +62,16 @@ Variable QkvMixer::Forward(Variable residual, Variable x, Form form,
     Variable y =
         path.conv.Apply(Linear(x, tape->Use(*path.weight)),
                         path.conv.has_state() ? next_state() : nullptr);
+    if (layout_.conv_activation) y = Map(*layout_.conv_activation, y);
     inputs.push_back(Reshape(y, {batch, length, path.heads, path.dim}));
   }
-  Transform(state == nullptr ? 0 : state->position(), &inputs[0], &inputs[1]);
-  AppendGates(x, &inputs);
-  Variable o = ApplyOperator(*op_, inputs, form, next_state());
+  Prepare(call, state == nullptr ? 0 : state->position(), &inputs);
+  Variable o = ApplyOperator(*op_, inputs, call.form, next_state());
   if (state != nullptr) state->Advance(length);
-  o = Finish(x, o);
+  o = Finish(call, inputs, o);
   return LinearResidual(
-      residual, Reshape(o, {batch, length, layout_.heads * layout_.value_dim}),
+      call.residual,
+      Reshape(o, {batch, length, layout_.heads * layout_.value_dim}),
       tape->Use(*out_));
 }
 

@@ -13,6 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/types/optional.h"
+#include "attention/kernels/vector_math.h"
 #include "attention/mixer.h"
 #include "attention/operator.h"
 #include "attention/parts/short_conv.h"
@@ -29,6 +31,10 @@ class QkvMixer : public Mixer {
     // Xavier gains of the projections; 0 for uniform on +-in^-1/2.
     double gain_in = 0;
     double gain_out = 0;
+    // Taps of the short convolutions; EvenLayout takes the model's. A paper
+    // that has its own sets them, and the function applied after them.
+    int64_t short_conv = 0;
+    absl::optional<kernels::Unary> conv_activation;
   };
   // heads heads of width / heads each, for queries, keys and values alike.
   static Layout EvenLayout(const MixerConfig& config);
@@ -37,26 +43,28 @@ class QkvMixer : public Mixer {
   QkvMixer(const MixerConfig& config, std::unique_ptr<Operator> op,
            const Layout& layout);
 
-  Variable Forward(Variable residual, Variable x, Form form,
-                   CompositeState* state) const final;
+  Variable Forward(const MixerCall& call) const final;
   std::unique_ptr<CompositeState> NewState(int64_t batch,
                                            DType dtype) const final;
 
  protected:
   const Layout& layout() const { return layout_; }
 
-  // Changes queries and keys [batch, length, heads, key_dim] before the
-  // operator sees them; token t stands at first_position + t.
-  virtual void Transform(int64_t /*first_position*/, Variable* /*query*/,
-                         Variable* /*key*/) const {}
-
-  // Appends the operator's further inputs (gates, decays), computed from x.
-  virtual void AppendGates(Variable /*x*/,
-                           std::vector<Variable>* /*inputs*/) const {}
+  // Changes the operator's inputs before it sees them. On entry they are
+  // queries, keys and values, [batch, length, heads, dim] each; feature maps,
+  // norms and rotations replace them, gates computed from call.x are appended.
+  // Token t stands at first_position + t.
+  virtual void Prepare(const MixerCall& /*call*/, int64_t /*first_position*/,
+                       std::vector<Variable>* /*inputs*/) const {}
 
   // Changes the operator's result o [batch, length, heads, value_dim] before
-  // the output projection: norms and output gates, which may look at x.
-  virtual Variable Finish(Variable /*x*/, Variable o) const { return o; }
+  // the output projection: norms and output gates. inputs are what the operator
+  // was given.
+  virtual Variable Finish(const MixerCall& /*call*/,
+                          const std::vector<Variable>& /*inputs*/,
+                          Variable o) const {
+    return o;
+  }
 
  private:
   struct Path {  // one of query, key, value

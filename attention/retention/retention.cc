@@ -133,19 +133,20 @@ class RetentionMixer : public QkvMixer {
                        layout.heads * layout.value_dim, layout.gain_in)) {}
 
  protected:
-  void Transform(int64_t first_position, Variable* q,
-                 Variable* k) const override {
-    for (Variable* x : {q, k}) {
-      *x = Rotary(*x, frequencies_, kernels::RotaryPairing::kAdjacent,
-                  first_position);
+  void Prepare(const MixerCall&, int64_t first_position,
+               std::vector<Variable>* inputs) const override {
+    for (Input i : {kQuery, kKey}) {
+      (*inputs)[i] = Rotary((*inputs)[i], frequencies_,
+                            kernels::RotaryPairing::kAdjacent, first_position);
     }
   }
 
-  Variable Finish(Variable x, Variable o) const override {
+  Variable Finish(const MixerCall& call, const std::vector<Variable>&,
+                  Variable o) const override {
     constexpr double kEps = 1e-6;
     Variable normed = Norm(kernels::NormKind::kRms, o, {}, {}, kEps);
     if (!normed.valid()) return normed;
-    Variable gate = Linear(x, x.tape()->Use(*gate_));
+    Variable gate = Linear(call.x, o.tape()->Use(*gate_));
     return SiluGate(normed, Reshape(gate, normed.shape()));
   }
 

@@ -204,12 +204,12 @@ class SoftmaxMixer : public QkvMixer {
 
  protected:
   // Keys are cached turned: a rotation by position never changes again.
-  void Transform(int64_t first_position, Variable* q,
-                 Variable* k) const override {
+  void Prepare(const MixerCall&, int64_t first_position,
+               std::vector<Variable>* inputs) const override {
     if (frequencies_.empty()) return;
-    for (Variable* x : {q, k}) {
-      *x = Rotary(*x, frequencies_, kernels::RotaryPairing::kHalves,
-                  first_position);
+    for (Input i : {kQuery, kKey}) {
+      (*inputs)[i] = Rotary((*inputs)[i], frequencies_,
+                            kernels::RotaryPairing::kHalves, first_position);
     }
   }
 
