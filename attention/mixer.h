@@ -59,7 +59,7 @@ class Mixer {
   virtual ~Mixer() = default;
 
   // residual + mix(x). Adding the residual here lets the output projection
-  // accumulate onto it.
+  // accumulate onto it. Reads call.state->position(); the caller advances it.
   virtual Variable Forward(const MixerCall& call) const = 0;
 
   // Null for a mixer that cannot decode.

@@ -31,9 +31,31 @@ int64_t* Axis(Dims* dims, char letter) {
       return &dims->kv_heads;
     case 'K':
       return &dims->key_dim;
-    default:
+    case 'V':
       return &dims->value_dim;
+    default:
+      return &dims->own[letter];
   }
+}
+
+// One number of a domain. Log decays cover what models produce: mostly mild,
+// now and then none at all or a near reset.
+double Drawn(Domain domain, Random& random) {
+  const double x = random.Normal();
+  switch (domain) {
+    case Domain::kNonPositive: {
+      const uint64_t kind = random.Below(16);
+      return kind == 0 ? 0.0 : kind == 1 ? -20.0 : -std::abs(x) / 4;
+    }
+    case Domain::kUnit:
+      return 1 / (1 + std::exp(-x));
+    case Domain::kPositive:
+      return std::log1p(std::exp(x));
+    case Domain::kReal:
+    case Domain::kUnitNorm:
+      return x;
+  }
+  return x;
 }
 
 }  // namespace
@@ -50,8 +72,10 @@ absl::string_view AxisName(char letter) {
       return "key/value heads";
     case 'K':
       return "key_dim";
-    default:
+    case 'V':
       return "value_dim";
+    default:
+      return "own axis";
   }
 }
 
@@ -125,11 +149,18 @@ std::vector<Tensor> RandomInputs(absl::Span<const InputSpec> specs,
   for (size_t i = 0; i < specs.size(); ++i) {
     Tensor values(DType::kFloat64, InputShape(specs[i], dims));
     Random random(seed, StreamId("operator inputs"), i);
-    for (int64_t j = 0; j < values.elements(); ++j) {
-      double x = random.Normal();
-      if (specs[i].domain == Domain::kNonPositive) x = -std::abs(x) / 4;
-      if (specs[i].domain == Domain::kUnit) x = 1 / (1 + std::exp(-x));
-      values.data<double>()[j] = x;
+    double* x = values.data<double>();
+    const int64_t n = values.elements();
+    for (int64_t j = 0; j < n; ++j) {
+      x[j] = Drawn(specs[i].domain, random);
+    }
+    if (specs[i].domain == Domain::kUnitNorm) {
+      const int64_t width = values.dim(-1);
+      for (int64_t row = 0; row < n; row += width) {
+        double sum = 0;
+        for (int64_t c = 0; c < width; ++c) sum += x[row + c] * x[row + c];
+        for (int64_t c = 0; c < width; ++c) x[row + c] /= std::sqrt(sum);
+      }
     }
     inputs.push_back(values.Cast(dtype));
   }
@@ -140,6 +171,19 @@ absl::Status RunOperator(const Operator& op, OperatorCall* call) {
   absl::StatusOr<Dims> dims = InferDims(op.Inputs(), call->inputs);
   if (!dims.ok()) return dims.status();
   call->dims = *dims;
+  if (const State* state = call->state; state != nullptr) {
+    if (call->keep) {
+      return absl::InvalidArgumentError(
+          "gradients start at the beginning of a sequence: a call cannot both "
+          "continue from a state and keep what Backward needs");
+    }
+    if (state->batch() != dims->batch ||
+        state->dtype() != call->inputs[0].dtype()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "the state was made for another call: it holds ", state->batch(),
+          " sequences of ", 8 * SizeOf(state->dtype()), "-bit numbers"));
+    }
+  }
   const Shape shape({dims->batch, dims->length, dims->heads, dims->value_dim});
   if (call->output.empty()) {
     call->output = Tensor(call->arena, call->inputs[0].dtype(), shape);

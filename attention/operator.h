@@ -11,6 +11,7 @@
 #define MNEME_ATTENTION_OPERATOR_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -40,6 +41,7 @@ struct Dims {
   int64_t kv_heads = 1;  // key/value heads; divides heads
   int64_t key_dim = 1;
   int64_t value_dim = 1;
+  std::map<char, int64_t> own;  // sizes of the operator's own axes
 };
 
 // Which numbers an input may hold.
@@ -47,12 +49,15 @@ enum class Domain {
   kReal,         // any
   kNonPositive,  // log decays
   kUnit,         // (0, 1): write strengths, gates
+  kPositive,     // > 0: step sizes
+  kUnitNorm,     // rows of length 1: keys of delta rules
 };
 
 // A named input. axes is a string of one letter per axis: B batch, L length,
 // H query heads, G key/value heads, K key_dim, V value_dim. Queries are "BLHK",
 // a gate per token and head "BLH", a parameter of the mechanism per head "H".
-// At least one input has V.
+// Any other capital is an axis of the operator's own. At least one input with L
+// has V.
 struct InputSpec {
   std::string name;
   std::string axes;

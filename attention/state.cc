@@ -37,7 +37,8 @@ void DenseState::DoRestore(absl::string_view bytes, int64_t) {
 
 KeyValueCache::KeyValueCache(DType dtype, int64_t batch, int64_t kv_heads,
                              int64_t key_dim, int64_t value_dim)
-    : keys_(dtype, {batch, 0, kv_heads, key_dim}),
+    : State(dtype, batch),
+      keys_(dtype, {batch, 0, kv_heads, key_dim}),
       values_(dtype, {batch, 0, kv_heads, value_dim}) {}
 
 void KeyValueCache::Reserve(int64_t tokens) {

@@ -21,7 +21,12 @@ namespace mneme {
 
 class State {
  public:
+  // Of `batch` sequences, holding numbers of the given type.
+  State(DType dtype, int64_t batch) : dtype_(dtype), batch_(batch) {}
   virtual ~State() = default;
+
+  DType dtype() const { return dtype_; }
+  int64_t batch() const { return batch_; }
 
   // Size of Serialize()'s result at this moment.
   virtual int64_t bytes() const = 0;
@@ -37,12 +42,16 @@ class State {
   friend class CompositeState;
   // Called with a checked size.
   virtual void DoRestore(absl::string_view bytes, int64_t tokens) = 0;
+
+  DType dtype_;
+  int64_t batch_;
 };
 
-// A state of fixed size: one tensor, initially zero.
+// A state of fixed size: one tensor [batch, ...], initially zero.
 class DenseState : public State {
  public:
-  DenseState(DType dtype, Shape shape) : tensor_(dtype, std::move(shape)) {}
+  DenseState(DType dtype, const Shape& shape)
+      : State(dtype, shape.dim(0)), tensor_(dtype, shape) {}
 
   // Shares the state's memory: writing to it changes the state.
   const Tensor& tensor() const { return tensor_; }
@@ -104,6 +113,8 @@ class KeyValueCache : public State {
 // tokens absorbed, which costs no state: every decoder knows its position.
 class CompositeState : public State {
  public:
+  using State::State;
+
   void Add(std::unique_ptr<State> part) { parts_.push_back(std::move(part)); }
   State* part(size_t i) const { return parts_[i].get(); }
   size_t size() const { return parts_.size(); }

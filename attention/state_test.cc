@@ -61,7 +61,7 @@ TEST(KeyValueCache, KeepsEverySequenceApartAsItGrows) {
 
 TEST(CompositeState, ConcatenatesPartsAndRestoresGrowingOnes) {
   const auto make = [] {
-    auto state = std::make_unique<CompositeState>();
+    auto state = std::make_unique<CompositeState>(DType::kFloat32, 1);
     state->Add(std::make_unique<DenseState>(DType::kFloat32, Shape({3})));
     state->Add(std::make_unique<KeyValueCache>(DType::kFloat32, 1, 1, 2, 2));
     return state;

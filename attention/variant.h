@@ -38,12 +38,16 @@ struct VariantDescriptor {
   // Largest |float32 - oracle| / max(|oracle|, 1) on unit normal inputs.
   double tolerance = 1e-4;
   std::vector<OptionSpec> options;
+  // Settings beside the defaults under which the contract test runs too.
+  std::vector<OptionValues> variations;
 };
 
 struct Variant {
   VariantDescriptor descriptor;
+  // Null for a mechanism that is no function of per-head arrays.
   std::function<absl::StatusOr<std::unique_ptr<Operator>>(const Options&)>
       make_operator;
+  // Unimplemented for what the mechanism cannot do (say, this length).
   std::function<absl::StatusOr<std::unique_ptr<Mixer>>(const MixerConfig&)>
       make_mixer;
 };

@@ -98,6 +98,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(
   }
   model->final_gain_ =
       parameters.Add("final_norm", {width}, ones, /*decay=*/false);
+  if (!parameters.status().ok()) return parameters.status();
   return model;
 }
 
@@ -128,6 +129,7 @@ Variable Model::Hidden(Tape* tape, absl::Span<const int32_t> tokens,
     call.state = state == nullptr ? nullptr : state->layer(i);
     call.shared = &shared;
     x = block.mixer->Forward(call);
+    if (call.state != nullptr) call.state->Advance(length);
     if (block.mlp_in != nullptr) {
       Variable hidden =
           Linear(Normalised(x, block.mlp_gain), tape->Use(*block.mlp_in),
@@ -151,6 +153,7 @@ std::unique_ptr<ModelState> Model::NewState(int64_t batch) const {
   std::vector<std::unique_ptr<CompositeState>> layers;
   for (const Block& block : blocks_) {
     layers.push_back(block.mixer->NewState(batch, parameters_.dtype()));
+    if (layers.back() == nullptr) return nullptr;
   }
   return std::make_unique<ModelState>(std::move(layers));
 }

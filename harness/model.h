@@ -58,6 +58,7 @@ class Model {
   // Logits [rows.size(), vocabulary] of the given rows of hidden.
   Variable Logits(Variable hidden, absl::Span<const int64_t> rows) const;
 
+  // Null when some mixer cannot decode.
   std::unique_ptr<ModelState> NewState(int64_t batch) const;
 
   ParameterSet& parameters() { return parameters_; }

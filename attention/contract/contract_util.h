@@ -27,21 +27,21 @@ inline constexpr double kStep = 1e-6;
 inline constexpr double kGradientAbsolute = 1e-5;
 inline constexpr double kGradientRelative = 1e-3;
 
-// Runs body for every variant linked into the test, naming it in failures.
-// Fails when there is none.
-void ForEachVariant(const std::function<void(const Variant&)>& body);
+// Runs body for every variant linked into the test, under its defaults and each
+// of its variations, naming them in failures. Where there is an option `chunk`
+// it is kChunk. Fails when no variant is linked in.
+void ForEachVariant(
+    const std::function<void(const Variant&, const Options&)>& body);
 
-// The variant's defaults with chunk = kChunk where it has such an option.
-Options TestOptions(const Variant& variant);
-
-// Largest |a - b| / max(1, largest |b|); infinity when NaNs differ.
-double RelativeError(const Tensor& actual, const Tensor& expected);
+// Largest |a - b| / max(floor, largest |b|); infinity when NaNs differ.
+double RelativeError(const Tensor& actual, const Tensor& expected,
+                     double floor = 1);
 
 // Whether all bytes agree.
 bool BitEqual(const Tensor& a, const Tensor& b);
 
-// Compares gradient with the central differences of loss() by the entries of
-// x, at most `entries` of them, spread evenly.
+// Compares gradient with the central differences of loss() by entries of x:
+// all, or `entries` of them drawn at random.
 void ExpectGradient(const Tensor& x, const Tensor& gradient, int64_t entries,
                     const std::function<double()>& loss,
                     const std::string& what);

@@ -58,11 +58,9 @@ absl::Status UseSimdTarget(absl::string_view name) {
   }
   // Despite its name this is how to restrict dispatch: after DisableTargets,
   // each call of SupportedTargets (Highway 1.0.3) would detect anew and, as a
-  // side effect, let ChosenTarget have the disabled targets back.
+  // side effect, let the disabled targets back in. It also resets the choice
+  // that all HWY_DYNAMIC_DISPATCH share, so the next one chooses anew.
   hwy::SetSupportedTargetsForTest(target);
-  // Every HWY_DYNAMIC_DISPATCH finds its table entry by ChosenTarget, so
-  // updating that moves all kernels of the process at once.
-  hwy::GetChosenTarget().Update(target);
   return absl::OkStatus();
 }
 

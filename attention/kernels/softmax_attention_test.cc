@@ -363,7 +363,7 @@ TYPED_TEST(SoftmaxAttentionTest, HugeScoresDoNotOverflow) {
   using T = TypeParam;
   for (const size_t queries : {size_t{3}, size_t{70}}) {
     for (const bool all_negative : {false, true}) {
-      const Problem p = {queries, 140, 4, 4, {true, 0, 140 - queries}};
+      const Problem p = {queries, 140, 4, 4, {!all_negative, 0, 140 - queries}};
       // Scores of about 1e4, so that nearly all weights are 0 or 1.
       Inputs<T> in(p, 50);
       if (all_negative) {

@@ -18,12 +18,12 @@ template <typename T>
 kernels::AdditiveRecurrence<T> OneHead(const AdditiveHeads& a, int64_t b,
                                        int64_t h) {
   kernels::AdditiveRecurrence<T> head;
-  head.q = a.query.Sequence<T>(b, h);
-  head.k = a.key.Sequence<T>(b, h);
+  head.q = a.query.Sequence<T>(b, h % a.query.dim(2));
+  head.k = a.key.Sequence<T>(b, h % a.key.dim(2));
   head.v = a.value.Sequence<T>(b, h);
   if (!a.log_decay.empty()) {
     head.log_decay =
-        a.log_decay.data<T>() + (b * a.query.dim(2) + h) * a.query.dim(1);
+        a.log_decay.data<T>() + (b * a.value.dim(2) + h) * a.value.dim(1);
   }
   head.scale = static_cast<T>(a.scale);
   head.chunk = static_cast<size_t>(a.chunk);
@@ -34,9 +34,23 @@ kernels::AdditiveRecurrence<T> OneHead(const AdditiveHeads& a, int64_t b,
 // Calls run(b, h, i) with i = b * heads + h for every head of the batch.
 template <typename Run>
 void ForEachHead(const AdditiveHeads& a, const Run& run) {
-  const int64_t heads = a.query.dim(2);
-  kernels::ParallelFor(a.pool, a.query.dim(0) * heads,
+  const int64_t heads = a.value.dim(2);
+  kernels::ParallelFor(a.pool, a.value.dim(0) * heads,
                        [&](size_t i, int) { run(i / heads, i % heads, i); });
+}
+
+// The same with the heads of a sequence one after the other when they add to
+// the gradients of shared queries or keys.
+template <typename Run>
+void ForEachHeadBackward(const AdditiveHeads& a, const Run& run) {
+  const int64_t heads = a.value.dim(2);
+  if (a.query.dim(2) == heads && a.key.dim(2) == heads) {
+    ForEachHead(a, run);
+    return;
+  }
+  kernels::ParallelFor(a.pool, a.value.dim(0), [&](size_t b, int) {
+    for (int64_t h = 0; h < heads; ++h) run(b, h, b * heads + h);
+  });
 }
 
 size_t StateSize(const AdditiveHeads& a) {
@@ -50,7 +64,7 @@ size_t SavedSize(const AdditiveHeads& a) {
 
 template <typename T>
 MatrixView<T> OptionalSequence(const Tensor& t, int64_t b, int64_t h) {
-  return t.empty() ? MatrixView<T>() : t.Sequence<T>(b, h);
+  return t.empty() ? MatrixView<T>() : t.Sequence<T>(b, h % t.dim(2));
 }
 
 }  // namespace
@@ -79,7 +93,7 @@ void AdditiveHeadsForward(const AdditiveHeads& a, State* state,
                           const Tensor& output, const Tensor& denominator,
                           Arena* arena, Tensor* saved) {
   const int64_t batch = a.query.dim(0), length = a.query.dim(1),
-                heads = a.query.dim(2);
+                heads = a.value.dim(2);
   const int64_t size = StateSize(a);
   const DType dtype = a.query.dtype();
   if (saved != nullptr) {
@@ -114,7 +128,7 @@ void AdditiveHeadsBackward(const AdditiveHeads& a, const Tensor& saved,
   const int64_t length = a.query.dim(1), size = StateSize(a);
   DispatchDType(a.query.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    ForEachHead(a, [&](int64_t b, int64_t h, int64_t i) {
+    ForEachHeadBackward(a, [&](int64_t b, int64_t h, int64_t i) {
       kernels::AdditiveRecurrenceGradients<T> gradients;
       gradients.d_q = OptionalSequence<T>(d_query, b, h);
       gradients.d_k = OptionalSequence<T>(d_key, b, h);

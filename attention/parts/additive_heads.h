@@ -17,7 +17,8 @@
 
 namespace mneme {
 
-// [batch, length, heads, *] arrays; every head has its own key and value.
+// [batch, length, heads, *] arrays; every head has its own value. Queries and
+// keys of one head serve all of them, as in SSD.
 struct AdditiveHeads {
   Tensor query, key, value;
   Tensor log_decay;  // [batch, heads, length], each <= 0; empty: no decay

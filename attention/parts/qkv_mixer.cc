@@ -67,7 +67,6 @@ Variable QkvMixer::Forward(const MixerCall& call) const {
   }
   Prepare(call, state == nullptr ? 0 : state->position(), &inputs);
   Variable o = ApplyOperator(*op_, inputs, call.form, next_state());
-  if (state != nullptr) state->Advance(length);
   o = Finish(call, inputs, o);
   return LinearResidual(
       call.residual,
@@ -77,7 +76,7 @@ Variable QkvMixer::Forward(const MixerCall& call) const {
 
 std::unique_ptr<CompositeState> QkvMixer::NewState(int64_t batch,
                                                    DType dtype) const {
-  auto state = std::make_unique<CompositeState>();
+  auto state = std::make_unique<CompositeState>(dtype, batch);
   for (const Path& path : paths_) {
     if (path.conv.has_state()) state->Add(path.conv.NewState(batch, dtype));
   }
@@ -87,7 +86,9 @@ std::unique_ptr<CompositeState> QkvMixer::NewState(int64_t batch,
   dims.kv_heads = layout_.kv_heads;
   dims.key_dim = layout_.key_dim;
   dims.value_dim = layout_.value_dim;
-  state->Add(op_->NewState(dims, dtype));
+  std::unique_ptr<State> memory = op_->NewState(dims, dtype);
+  if (memory == nullptr) return nullptr;
+  state->Add(std::move(memory));
   return state;
 }
 

@@ -10,12 +10,14 @@
 namespace mneme {
 
 ShortConv::ShortConv(const std::string& name, int64_t channels, int64_t width,
-                     ParameterSet* parameters)
+                     ParameterSet* parameters, bool bias)
     : channels_(channels), width_(width) {
   if (width == 0) return;
-  weight_ =
-      parameters->Add(name, {width, channels},
-                      Init::Uniform(1 / std::sqrt(static_cast<double>(width))));
+  const Init init = Init::Uniform(1 / std::sqrt(static_cast<double>(width)));
+  weight_ = parameters->Add(name, {width, channels}, init);
+  if (bias) {
+    bias_ = parameters->Add(name + "_bias", {channels}, init, /*decay=*/false);
+  }
 }
 
 std::unique_ptr<State> ShortConv::NewState(int64_t batch, DType dtype) const {
@@ -27,9 +29,11 @@ std::unique_ptr<State> ShortConv::NewState(int64_t batch, DType dtype) const {
 Variable ShortConv::Apply(Variable x, State* state) const {
   if (weight_ == nullptr || !x.valid()) return x;
   Variable weight = x.tape()->Use(*weight_);
-  if (state == nullptr) return CausalConv(x, weight);
+  Variable bias = bias_ == nullptr ? Variable() : x.tape()->Use(*bias_);
+  if (state == nullptr) return CausalConv(x, weight, bias);
   const Tensor& history = static_cast<DenseState*>(state)->tensor();
-  Variable y = CausalConv(x, weight, {}, history);
+  Variable y = CausalConv(x, weight, bias, history);
+  if (!y.valid()) return y;
   // Slide the window: keep the newest width - 1 rows of (history, x).
   const int64_t past = width_ - 1, length = x.shape().dim(1);
   const size_t row = channels_ * SizeOf(x.dtype());

@@ -18,9 +18,9 @@ namespace mneme {
 class ShortConv {
  public:
   // width taps over `channels` channels, drawn from +-width^-1/2; width 0 is
-  // the identity, with neither parameters nor state.
+  // the identity, with neither parameters nor state. A bias is drawn alike.
   ShortConv(const std::string& name, int64_t channels, int64_t width,
-            ParameterSet* parameters);
+            ParameterSet* parameters, bool bias = false);
 
   // Whether it remembers earlier inputs: width > 1.
   bool has_state() const { return width_ > 1; }
@@ -35,6 +35,7 @@ class ShortConv {
  private:
   int64_t channels_, width_;
   const Parameter* weight_ = nullptr;
+  const Parameter* bias_ = nullptr;
 };
 
 }  // namespace mneme

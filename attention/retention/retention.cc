@@ -183,6 +183,7 @@ VariantDescriptor Describe() {
                       "value width of a head in multiples of its key width"),
       OptionSpec::Int("chunk", 64, 1, 4096,
                       "tokens a block in the chunked form")};
+  d.variations = {{{"value_factor", "1"}}};
   return d;
 }
 

@@ -256,6 +256,9 @@ VariantDescriptor Describe() {
       OptionSpec::Real("rope_base", 10000, 1, 1e9, "base of rotary angles"),
       OptionSpec::Int("chunk", 64, 1, 65536,
                       "query tokens a block in the chunked form")};
+  d.variations = {{{"rope", "true"}},
+                  {{"kv_heads", "1"}},
+                  {{"rope", "true"}, {"kv_heads", "1"}}};
   return d;
 }
 

@@ -65,8 +65,9 @@ Variable CausalConv(Variable x, Variable weight, Variable bias,
   const size_t length = x.shape().dim(1), channels = x.shape().dim(2);
   const size_t past = weight.shape().dim(0) - 1;
   if (!history.empty() &&
-      history.shape() != Shape({batch, static_cast<int64_t>(past),
-                                static_cast<int64_t>(channels)})) {
+      (history.dtype() != tape->dtype() ||
+       history.shape() != Shape({batch, static_cast<int64_t>(past),
+                                 static_cast<int64_t>(channels)}))) {
     return tape->Fail(absl::InvalidArgumentError(absl::StrCat(
         "CausalConv: history ", history.shape().ToString(), " for input ",
         x.shape().ToString(), " and weight ", weight.shape().ToString())));

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+
 namespace mneme {
 
 Init Init::Xavier(int64_t in, int64_t out, double gain) {
@@ -14,6 +16,12 @@ Init Init::Xavier(int64_t in, int64_t out, double gain) {
 
 Parameter* ParameterSet::Add(const std::string& name, Shape shape,
                              const Init& init, bool decay) {
+  for (const auto& other : all_) {
+    if (other->name == name) {
+      status_.Update(absl::AlreadyExistsError(
+          absl::StrCat("two parameters are named \"", name, "\"")));
+    }
+  }
   auto parameter = std::make_unique<Parameter>();
   parameter->name = name;
   parameter->decay = decay;

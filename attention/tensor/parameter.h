@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "attention/tensor/random.h"
 #include "attention/tensor/tensor.h"
 
@@ -63,6 +64,9 @@ class ParameterSet {
   Parameter* Add(const std::string& name, Shape shape, const Init& init,
                  bool decay = true);
 
+  // AlreadyExists when a name was added twice: the two would start equal.
+  const absl::Status& status() const { return status_; }
+
   const std::vector<std::unique_ptr<Parameter>>& all() const { return all_; }
   int64_t elements() const { return elements_; }
 
@@ -71,6 +75,7 @@ class ParameterSet {
   uint64_t seed_;
   std::vector<std::unique_ptr<Parameter>> all_;
   int64_t elements_ = 0;
+  absl::Status status_;
 };
 
 }  // namespace mneme
