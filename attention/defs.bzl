@@ -8,8 +8,8 @@ def attention_variant(name, srcs = None, hdrs = [], deps = [], **kwargs):
     Makes, for name = "foo":
       foo                 the library, from foo.cc; linking it registers "foo".
       foo_contract_test   proves what every variant must (attention/contract).
-      foo_runner          the `mneme` command line with this variant alone, so
-                          that a change to one variant recomputes its cells only.
+      foo_runner          trains and tests this variant alone, so that a change
+                          to one variant recomputes its cells only.
 
     Works the same from another workspace that depends on this one.
 
@@ -43,6 +43,6 @@ def attention_variant(name, srcs = None, hdrs = [], deps = [], **kwargs):
         visibility = ["//visibility:public"],
         deps = [
             ":" + name,
-            Label("//harness:mneme_main"),
+            Label("//harness:runner_main"),
         ],
     )

@@ -187,4 +187,17 @@ std::string DirectoryOf(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
+absl::Status CheckWritableFile(const std::string& path) {
+  if (path.empty() || path.back() == '/') {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", path, "\" names no file to write"));
+  }
+  struct stat info;
+  if (stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("cannot write ", path, ": it is not a regular file"));
+  }
+  return CheckWritableDirectory(DirectoryOf(path));
+}
+
 }  // namespace mneme

@@ -42,6 +42,11 @@ absl::StatusOr<std::string> ReadFile(const std::string& path,
 // alone say nothing of a read-only or full disk. "" is the working directory.
 absl::Status CheckWritableDirectory(const std::string& path);
 
+// The same for a file that is to be written: its directory is writable and it
+// is not itself a directory or a device. InvalidArgument for a path that names
+// no file.
+absl::Status CheckWritableFile(const std::string& path);
+
 // What precedes the last slash of a path: "." without one, "/" at the root.
 std::string DirectoryOf(const std::string& path);
 

@@ -3,6 +3,7 @@
 #include "harness/cell.h"
 
 #include <chrono>
+#include <cmath>
 #include <memory>
 #include <utility>
 
@@ -61,17 +62,51 @@ absl::StatusOr<int64_t> MeasureStateBytes(const Model& model, const Task& task,
   Arena arena;
   Tape tape(&arena, model.parameters().dtype(), nullptr);
   std::unique_ptr<ModelState> state = model.NewState(1);
+  if (state == nullptr) {
+    return absl::InternalError(
+        "the variant calls itself streaming and has no state");
+  }
   model.Hidden(&tape, example.tokens, 1, task.length(), Form::kChunked,
                state.get());
   if (!tape.status().ok()) return tape.status();
   return state->SerializedBytes();
 }
 
+// A request with its names looked up and its settings checked.
+struct Cell {
+  const Variant* variant;
+  const TaskPlugin* plugin;
+  Settings settings;
+  std::unique_ptr<Task> task;
+};
+
+absl::StatusOr<Cell> Resolve(const CellRequest& request) {
+  absl::StatusOr<const Variant*> variant = Variants().Find(request.variant);
+  if (!variant.ok()) return variant.status();
+  absl::StatusOr<const TaskPlugin*> plugin = Tasks().Find(request.task);
+  if (!plugin.ok()) return plugin.status();
+  absl::StatusOr<Settings> settings =
+      ResolveSettings((*variant)->descriptor, (*plugin)->descriptor,
+                      request.profile, request.set);
+  if (!settings.ok()) return settings.status();
+  auto task = (*plugin)->make(settings->task);
+  if (!task.ok()) return task.status();
+  return Cell{*variant, *plugin, *std::move(settings), *std::move(task)};
+}
+
 // Fills the record's results, or returns why the cell could not be computed.
-absl::Status Compute(const CellRequest& request, const Variant& variant,
-                     const Task& task, const Settings& settings,
+absl::Status Compute(const CellRequest& request, const Cell& cell,
                      const std::function<void(const ProgressPoint&)>& progress,
                      ResultRecord* record) {
+  const Variant& variant = *cell.variant;
+  const Task& task = *cell.task;
+  const Settings& settings = cell.settings;
+  if (cell.plugin->descriptor.requires_causal && !variant.descriptor.causal) {
+    return absl::UnimplementedError(
+        absl::StrCat(variant.descriptor.name,
+                     " looks ahead, and this task's later tokens give answers "
+                     "away"));
+  }
   auto model = Model::Create(variant, settings.variant, settings.model,
                              task.vocabulary(), task.length(), DType::kFloat32,
                              request.seed);
@@ -102,6 +137,13 @@ absl::Status Compute(const CellRequest& request, const Variant& variant,
   absl::StatusOr<Score> score =
       trainer.Evaluate(Split::kTest, settings.train.Int("test_examples"));
   if (!score.ok()) return score.status();
+  if (!std::isfinite(score->loss)) {
+    record->set_status(STATUS_DIVERGED);
+    record->set_status_step(trained->steps);
+    record->set_status_message(absl::StrCat(
+        "the test loss is not finite after ", trained->steps, " steps"));
+    return absl::OkStatus();
+  }
   Metrics* metrics = record->mutable_metrics();
   metrics->set_accuracy(score->accuracy);
   metrics->set_accuracy_stderr(score->accuracy_stderr);
@@ -113,38 +155,34 @@ absl::Status Compute(const CellRequest& request, const Variant& variant,
 
 }  // namespace
 
+absl::Status CheckCell(const CellRequest& request) {
+  return Resolve(request).status();
+}
+
 absl::StatusOr<ResultRecord> RunCell(
     const CellRequest& request,
     const std::function<void(const ProgressPoint&)>& progress) {
   const auto start = std::chrono::steady_clock::now();
-  absl::StatusOr<const Variant*> variant = Variants().Find(request.variant);
-  if (!variant.ok()) return variant.status();
-  absl::StatusOr<const TaskPlugin*> plugin = Tasks().Find(request.task);
-  if (!plugin.ok()) return plugin.status();
-  const VariantDescriptor& described = (*variant)->descriptor;
-  absl::StatusOr<Settings> settings = ResolveSettings(
-      described, (*plugin)->descriptor, request.profile, request.set);
-  if (!settings.ok()) return settings.status();
-  auto task = (*plugin)->make(settings->task);
-  if (!task.ok()) return task.status();
+  absl::StatusOr<Cell> cell = Resolve(request);
+  if (!cell.ok()) return cell.status();
+  const VariantDescriptor& described = cell->variant->descriptor;
 
   ResultRecord record;
   record.set_schema(kRecordSchema);
   record.set_variant(described.name);
   record.set_family(described.family);
   record.set_variant_version(described.version);
-  record.set_task((*plugin)->descriptor.name);
-  record.set_task_version((*plugin)->descriptor.version);
+  record.set_task(cell->plugin->descriptor.name);
+  record.set_task_version(cell->plugin->descriptor.version);
   record.set_profile(request.profile);
   record.set_seed(request.seed);
-  Store(settings->variant, record.mutable_variant_options());
-  Store(settings->task, record.mutable_task_options());
-  Store(settings->model, record.mutable_model_options());
-  Store(settings->train, record.mutable_train_options());
+  Store(cell->settings.variant, record.mutable_variant_options());
+  Store(cell->settings.task, record.mutable_task_options());
+  Store(cell->settings.model, record.mutable_model_options());
+  Store(cell->settings.train, record.mutable_train_options());
   *record.mutable_environment() = DescribeEnvironment(request.workspace_status);
 
-  const absl::Status status =
-      Compute(request, **variant, **task, *settings, progress, &record);
+  const absl::Status status = Compute(request, *cell, progress, &record);
   if (absl::IsUnimplemented(status)) {
     record.set_status(STATUS_UNSUPPORTED);
     record.set_status_message(std::string(status.message()));

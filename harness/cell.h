@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "harness/result.pb.h"
 #include "harness/trainer.h"
@@ -26,6 +27,10 @@ struct CellRequest {
   int threads = 1;
   std::string workspace_status;  // see DescribeEnvironment; may be empty
 };
+
+// The error that RunCell would return at once: an unknown name, a bad value, an
+// impossible task. Cheap; for asking before anything else is prepared.
+absl::Status CheckCell(const CellRequest& request);
 
 // Runs the cell. What the cell itself ends in, also divergence or a variant
 // that cannot do the task, is a status within the record; an error is returned

@@ -4,6 +4,7 @@
 
 #include "harness/cell.h"
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -29,8 +30,17 @@ ResultRecord RunOk(const CellRequest& request) {
   return record.ok() ? *record : ResultRecord();
 }
 
-TEST(Cell, EveryVariantRunsAndDescribesItself) {
+// What is linked in, without what tests register.
+std::vector<std::string> Shipped() {
+  std::vector<std::string> names;
   for (const std::string& name : Variants().Names()) {
+    if (name != "testing_only") names.push_back(name);
+  }
+  return names;
+}
+
+TEST(Cell, EveryVariantRunsAndDescribesItself) {
+  for (const std::string& name : Shipped()) {
     const ResultRecord record = RunOk(Request(name));
     EXPECT_EQ(record.status(), STATUS_OK) << record.status_message();
     EXPECT_EQ(record.variant(), name);
@@ -44,7 +54,7 @@ TEST(Cell, EveryVariantRunsAndDescribesItself) {
 }
 
 TEST(Cell, MetricsAreTheSameBytesForEveryNumberOfThreads) {
-  for (const std::string& name : Variants().Names()) {
+  for (const std::string& name : Shipped()) {
     CellRequest request = Request(name);
     const std::string one = RunOk(request).metrics().SerializeAsString();
     for (int threads : {2, 5}) {
@@ -80,6 +90,20 @@ TEST(Cell, DivergenceIsARecordedStatus) {
   EXPECT_EQ(record.status(), STATUS_DIVERGED);
   EXPECT_GT(record.status_step(), 0);
   EXPECT_NE(record.status_message().find("step"), std::string::npos);
+}
+
+TEST(Cell, WhatAVariantCannotDoIsARecordedStatus) {
+  Variant variant;
+  variant.descriptor.name = "testing_only";
+  variant.descriptor.streaming = false;
+  variant.make_mixer =
+      [](const MixerConfig&) -> absl::StatusOr<std::unique_ptr<Mixer>> {
+    return absl::UnimplementedError("takes no such length");
+  };
+  ASSERT_TRUE(RegisterVariant(variant));
+  const ResultRecord record = RunOk(Request("testing_only"));
+  EXPECT_EQ(record.status(), STATUS_UNSUPPORTED);
+  EXPECT_EQ(record.status_message(), "takes no such length");
 }
 
 TEST(Cell, MistakesAreErrorsThatHelp) {

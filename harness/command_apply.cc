@@ -3,6 +3,8 @@
 // `mneme apply`: an operator's output on arrays from files, so that anybody can
 // hold it against NumPy or PyTorch.
 
+#include "harness/command_apply.h"
+
 #include <memory>
 #include <string>
 #include <utility>
@@ -12,7 +14,6 @@
 #include "absl/strings/str_join.h"
 #include "attention/variant.h"
 #include "harness/atomic_file.h"
-#include "harness/commands.h"
 #include "harness/npy.h"
 
 namespace mneme {
@@ -93,10 +94,18 @@ absl::Status Apply(const Flags& flags) {
   absl::StatusOr<Options> options =
       Options::Parse((*variant)->descriptor.options, values);
   if (!options.ok()) return options.status();
+  if ((*variant)->make_operator == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(flags.variant,
+                     " is no function of per-head arrays: there is no "
+                     "operator to apply"));
+  }
   absl::StatusOr<std::unique_ptr<Operator>> op =
       (*variant)->make_operator(*options);
   if (!op.ok()) return op.status();
 
+  const std::string path = UserPath(flags.output);
+  if (absl::Status s = CheckWritableFile(path); !s.ok()) return s;
   std::vector<Tensor> inputs;
   for (const InputSpec& spec : (*op)->Inputs()) {
     absl::StatusOr<Tensor> input = ReadInput(UserPath(flags.inputs), spec);
@@ -110,7 +119,6 @@ absl::Status Apply(const Flags& flags) {
   call.pool = &pool;
   if (absl::Status s = RunOperator(**op, &call); !s.ok()) return s;
   const Tensor output = SwapHeadsAndLength(call.output);
-  const std::string path = UserPath(flags.output);
   const std::vector<int64_t> shape(output.shape().dims().begin(),
                                    output.shape().dims().end());
   return DispatchDType(output.dtype(), [&](auto zero) {

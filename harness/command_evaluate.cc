@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 
+#include "harness/command_evaluate.h"
+
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "attention/kernels/simd.h"
 #include "harness/atomic_file.h"
 #include "harness/cell.h"
-#include "harness/commands.h"
 #include "harness/record.h"
 
 namespace mneme {
@@ -21,17 +25,30 @@ namespace {
 struct Flags {
   CellRequest request;
   std::string out;
+  std::string seed = "0";  // CLI11 would take -1 for the largest of all
   std::string simd = "best";
   bool quiet = false;
 };
 
 absl::Status Evaluate(const Flags& flags) {
-  const std::string out = UserPath(flags.out);
-  // Before minutes of training, not after.
-  if (absl::Status s = CheckWritableDirectory(DirectoryOf(out)); !s.ok()) {
-    return s;
+  CellRequest request = flags.request;
+  if (!absl::SimpleAtoi(flags.seed, &request.seed)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--seed: \"", flags.seed, "\" is not a whole number from 0 to ",
+        std::numeric_limits<uint64_t>::max()));
   }
+  if (absl::Status s = CheckCell(request); !s.ok()) return s;
   if (absl::Status s = kernels::UseSimdTarget(flags.simd); !s.ok()) return s;
+  // Before minutes of training, not after.
+  const std::string out = UserPath(flags.out);
+  if (absl::Status s = CheckWritableFile(out); !s.ok()) return s;
+  if (request.workspace_status.empty()) {
+    // Under `bazel run`: what the build that made this program left.
+    if (const char* workspace = std::getenv("BUILD_WORKSPACE_DIRECTORY")) {
+      request.workspace_status =
+          absl::StrCat(workspace, "/bazel-out/volatile-status.txt");
+    }
+  }
   std::function<void(const ProgressPoint&)> progress;
   if (!flags.quiet && isatty(STDERR_FILENO)) {
     progress = [](const ProgressPoint& p) {
@@ -42,7 +59,7 @@ absl::Status Evaluate(const Flags& flags) {
                     p.validation_accuracy);
     };
   }
-  absl::StatusOr<ResultRecord> record = RunCell(flags.request, progress);
+  absl::StatusOr<ResultRecord> record = RunCell(request, progress);
   if (!record.ok()) return record.status();
   if (absl::Status s = WriteRecord(out, *record); !s.ok()) return s;
   if (flags.quiet) return absl::OkStatus();
@@ -77,7 +94,7 @@ void AddEvaluateCommand(CLI::App* app, Action* action) {
       ->add_option("--profile", request.profile,
                    "Named settings of task and training")
       ->capture_default_str();
-  command->add_option("--seed", request.seed, "Of data and initial weights")
+  command->add_option("--seed", flags->seed, "Of data and initial weights")
       ->capture_default_str();
   command->add_option("--set", request.set,
                       "An option: [variant.|task.|model.|train.]NAME=VALUE; "

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+#include "harness/command_list.h"
+
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -9,7 +11,6 @@
 #include "absl/strings/str_format.h"
 #include "attention/plugin/suggest.h"
 #include "attention/variant.h"
-#include "harness/commands.h"
 #include "harness/model.h"
 #include "harness/settings.h"
 #include "harness/trainer.h"
@@ -98,19 +99,43 @@ void PrintOptions(const char* scope, const std::vector<OptionSpec>& specs) {
   }
 }
 
+void PrintOperator(const Operator& op, bool streaming) {
+  absl::PrintF(
+      "operator inputs (mneme apply reads NAME.npy with axes 1 and 2 "
+      "swapped: [batch, heads, length, dim])\n");
+  for (const InputSpec& spec : op.Inputs()) {
+    absl::PrintF("  %-8s %s\n", spec.name, spec.doc);
+  }
+  if (!streaming) return;
+  absl::PrintF("\ndecoding state, batch 1, 2 heads of 32, float32\n");
+  for (int64_t length : {64, 1024, 65536}) {
+    Dims dims;
+    dims.heads = dims.kv_heads = 2;
+    dims.key_dim = dims.value_dim = 32;
+    dims.length = length;
+    absl::PrintF("  after %6d tokens %12d bytes\n", length,
+                 op.StateBytes(dims));
+  }
+}
+
 absl::Status DescribeVariant(const Variant& variant, bool json) {
   const VariantDescriptor& d = variant.descriptor;
   absl::StatusOr<Options> defaults = Options::Parse(d.options);
   if (!defaults.ok()) return defaults.status();
-  absl::StatusOr<std::unique_ptr<Operator>> op =
-      variant.make_operator(*defaults);
-  if (!op.ok()) return op.status();
+  std::unique_ptr<Operator> op;  // stays null where there is none
+  if (variant.make_operator != nullptr) {
+    absl::StatusOr<std::unique_ptr<Operator>> made =
+        variant.make_operator(*defaults);
+    if (!made.ok()) return made.status();
+    op = *std::move(made);
+  }
   if (json) {
     Json out = VariantJson(d);
     out["inputs"] = Json::array();
-    for (const InputSpec& spec : (*op)->Inputs()) {
-      out["inputs"].push_back(
-          {{"name", spec.name}, {"axes", spec.axes}, {"doc", spec.doc}});
+    if (op != nullptr) {
+      for (const InputSpec& spec : op->Inputs()) {
+        out["inputs"].push_back({{"name", spec.name}, {"doc", spec.doc}});
+      }
     }
     std::puts(out.dump(2).c_str());
     return absl::OkStatus();
@@ -122,24 +147,10 @@ absl::Status DescribeVariant(const Variant& variant, bool json) {
                d.exact ? "exact" : "approximate");
   absl::PrintF("float32 stays within %g of the float64 oracle\n\n",
                d.tolerance);
-  absl::PrintF(
-      "operator inputs (mneme apply reads NAME.npy with axes 1 and 2 "
-      "swapped: [batch, heads, length, dim])\n");
-  for (const InputSpec& spec : (*op)->Inputs()) {
-    absl::PrintF("  %-8s %s\n", spec.name, spec.doc);
-  }
-  absl::PrintF("\ndecoding state, batch 1, 2 heads of 32, float32\n");
-  for (int64_t length : {64, 1024, 65536}) {
-    Dims dims;
-    dims.heads = dims.kv_heads = 2;
-    dims.key_dim = dims.value_dim = 32;
-    dims.length = length;
-    absl::PrintF("  after %6d tokens %12d bytes\n", length,
-                 (*op)->StateBytes(dims));
-  }
+  if (op != nullptr) PrintOperator(*op, d.streaming);
   PrintOptions("variant", d.options);
-  absl::PrintF("\nnext: mneme evaluate --variant=%s --task=mqar --out=FILE\n",
-               d.name);
+  absl::PrintF("\nnext: mneme evaluate --variant=%s --task=%s --out=FILE\n",
+               d.name, Tasks().Names().front());
   return absl::OkStatus();
 }
 

@@ -53,7 +53,7 @@ Environment DescribeEnvironment(const std::string& status_file) {
   environment.set_cores(static_cast<int>(std::thread::hardware_concurrency()));
   environment.set_simd_target(kernels::SimdTarget());
   environment.set_compiler(Compiler());
-#ifdef NDEBUG
+#ifdef __OPTIMIZE__
   environment.set_build_mode("opt");
 #else
   environment.set_build_mode("debug");

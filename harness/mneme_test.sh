@@ -45,7 +45,8 @@ cell=("$mneme" evaluate --variant=softmax --task=mqar)
 smoke=("${cell[@]}" --profile=smoke)
 expect "evaluate" 0 "accuracy" "${smoke[@]}" --out=a.record
 expect "evaluate quietly" 0 "^$" "${smoke[@]}" --out=a.record --quiet
-expect "evaluate by AVX2" 0 "accuracy|not supported" "${smoke[@]}" --simd=best --out=b.record
+expect "evaluate on another SIMD target" 0 "accuracy" "${smoke[@]}" --simd=SSE4 --out=b.record
+expect "no seed" 2 "seed.*-1.*whole number" "${smoke[@]}" --seed=-1 --out=c.record
 expect "unknown variant" 2 'did you mean "softmax"' "$mneme" evaluate \
   --variant=sofmax --task=mqar --out=c.record
 expect "unknown task" 2 'did you mean "mqar"' "$mneme" evaluate \
@@ -62,32 +63,71 @@ if [ -e c.record ]; then
   failures=$((failures + 1))
 fi
 touch file
-expect "output below a file" 1 "file" "${smoke[@]}" --out=file/x.record
-if ls ./*.tmp* 2>/dev/null | grep -q .; then
-  echo "FAIL temporary files are left: $(ls)"
+mkdir -p directory
+# Found at once, not after the training that these would take.
+long=("${cell[@]}" --set train.steps=100000000 --set train.stop_accuracy=2)
+expect "output below a file" 1 "file" "${long[@]}" --out=file/x.record
+expect "output is a directory" 1 "directory" "${long[@]}" --out=directory
+expect "no directory for a mistyped variant" 2 "softmax" "$mneme" evaluate \
+  --variant=sotfmax --task=mqar --out=never/x.record
+if [ -e never ]; then
+  echo "FAIL a mistyped name made a directory"
   failures=$((failures + 1))
 fi
 
-# A 1 x 1 x 2 x 2 float32 .npy: magic, version 1.0, header padded to 64 bytes.
+# Operators on arrays with nothing symmetric: batch 2, heads 2, length 3,
+# key_dim 2, value_dim 1. npy FILE SHAPE VALUES...: float64, as NumPy writes it.
 npy() {
-  local header="{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1, 2, 2), }"
-  printf '\x93NUMPY\x01\x00\x76\x00%-117s\n' "$header"
-  printf '\x00\x00\x80\x3f\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x80\x3f'
+  local file="$1" shape="$2" value
+  shift 2
+  {
+    printf '\x93NUMPY\x01\x00\x76\x00%-117s\n' \
+      "{'descr': '<f8', 'fortran_order': False, 'shape': $shape, }"
+    for value in "$@"; do
+      printf '\0\0\0\0\0\0'
+      case "$value" in  # sign and exponent of small whole numbers
+        0) printf '\0\0' ;;
+        1) printf '\xf0\x3f' ;;
+        2) printf '\0\x40' ;;
+        3) printf '\x08\x40' ;;
+        4) printf '\x10\x40' ;;
+      esac
+    done
+  } >"$file"
 }
 mkdir -p in
-for name in q k v; do npy >in/$name.npy; done
+npy in/q.npy "(2, 2, 3, 2)" 1 0 0 1 1 1 2 0 0 2 1 0 0 0 1 0 0 1 3 1 1 3 0 2
+npy in/k.npy "(2, 2, 3, 2)" 1 1 0 1 1 0 0 1 1 0 2 0 1 0 0 0 1 1 0 1 0 2 1 0
+npy in/v.npy "(2, 2, 3, 1)" 1 2 3 4 3 2 0 1 2 2 0 4
+
+# expect_values NAME FILE TOLERANCE VALUES...: the file's last numbers.
+expect_values() {
+  local name="$1" file="$2" tolerance="$3"
+  shift 3
+  if ! paste <(tail -c $((8 * $#)) "$file" | od -An -v -w8 -tf8) \
+    <(printf '%s\n' "$@") |
+    awk -v t="$tolerance" '{ d = $1 - $2; if (d < 0) d = -d
+      if (NF != 2 || d > t) bad = 1 } END { exit bad }'; then
+    echo "FAIL $name: $(tail -c $((8 * $#)) "$file" | od -An -v -w96 -tf8)"
+    failures=$((failures + 1))
+  fi
+}
 for form in parallel chunked recurrent; do
   for variant in softmax linear retention; do
     expect "apply $variant $form" 0 "^$" "$mneme" apply --variant=$variant \
       --form=$form --inputs=in --output=$variant.$form.npy
   done
+  # From the definitions, in NumPy, over [batch, heads, length, dim].
+  expect_values "softmax $form" softmax.$form.npy 1e-9 \
+    1 1.5 1.74476523477 4 3.80442968251 2.56405389983 \
+    0 0.330238450673 1.25523476523 2 0.21408360293 0.55494085355
+  expect_values "linear $form" linear.$form.npy 1e-9 \
+    0.999999833333 1.45454532231 1.899999905 3.9999992 3.58333303472 2.81249982422 \
+    0 0.374999953125 1.15384606509 1.99999975 0.833333298611 1.54545447521
+  expect_values "retention $form" retention.$form.npy 1e-9 \
+    0.707106781187 2.09922325665 4.81854601477 0 5.56846590184 4.91660183794 \
+    0 0 1.41421356237 1.41421356237 4.17634942638 2.74072931106
 done
-# The first token attends to itself alone, so softmax returns its value (1, 0).
-if [ "$(tail -c 16 softmax.parallel.npy | head -c 8 | od -An -tx1 | tr -d ' \n')" \
-  != "0000803f00000000" ]; then
-  echo "FAIL softmax of one token is not its value"
-  failures=$((failures + 1))
-fi
 expect "apply: mistyped form" 2 'did you mean "chunked"' "$mneme" apply \
   --variant=softmax --form=chunkd --inputs=in --output=o.npy
 head -c 100 in/q.npy >in/short && mv in/short in/q.npy
@@ -99,11 +139,14 @@ expect "apply: missing input" 2 "q\.npy" "$mneme" apply --variant=softmax \
 [ -e o.npy ] && { echo "FAIL a failed apply left an output"; failures=$((failures + 1)); }
 
 # Ctrl-C in the middle of a training leaves nothing behind.
-timeout --signal=INT 0.5 "$mneme" evaluate --variant=softmax --task=mqar \
-  --set train.steps=1000000 --set train.stop_accuracy=2 \
-  --out=interrupted.record >/dev/null 2>&1
-if ls interrupted* 2>/dev/null | grep -q .; then
-  echo "FAIL an interrupted run left files: $(ls)"
+timeout --signal=INT 0.5 "${long[@]}" --out=interrupted.record >/dev/null 2>&1
+code=$?
+if [ $code -ne 124 ]; then  # timeout's own: it was still running
+  echo "FAIL the training that was to be interrupted ended with $code"
+  failures=$((failures + 1))
+fi
+if [ -n "$(find . -name 'interrupted*' -o -name '.mneme-*')" ]; then
+  echo "FAIL files are left: $(ls -A)"
   failures=$((failures + 1))
 fi
 

@@ -106,12 +106,22 @@ absl::StatusOr<Settings> ResolveSettings(const VariantDescriptor& variant,
     return UnknownName(absl::StrCat("profile of task ", task.name), profile,
                        known);
   }
-  Append(task_profile->values, &scopes[kTask].values);
+  bool of_harness = false;
   for (const HarnessProfile& p : HarnessProfiles()) {
     if (p.name != profile) continue;
+    of_harness = true;
     Append(p.model, &scopes[kModel].values);
     Append(p.train, &scopes[kTrain].values);
   }
+  // Quick's training under a published name would be a false claim.
+  if (!of_harness && task_profile->train.empty()) {
+    return absl::InternalError(absl::StrCat(
+        "profile ", profile, " of task ", task.name,
+        " says nothing of training; give its TaskProfile model and train"));
+  }
+  Append(task_profile->values, &scopes[kTask].values);
+  Append(task_profile->model, &scopes[kModel].values);
+  Append(task_profile->train, &scopes[kTrain].values);
   for (const std::string& text : set) {
     auto assignment = ParseAssignment(text);
     if (!assignment.ok()) return assignment.status();

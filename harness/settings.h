@@ -31,8 +31,8 @@ struct HarnessProfile {
   OptionValues model, train;
 };
 
-// "quick" first. A profile that only a task knows uses quick's model and
-// training.
+// "quick" first. A profile that only a task knows must say itself what its
+// model and its training are.
 const std::vector<HarnessProfile>& HarnessProfiles();
 
 // Later assignments win over earlier ones and over the profile. Errors name

@@ -22,9 +22,11 @@ TaskDescriptor SomeTask() {
   TaskDescriptor d;
   d.name = "other";
   d.options = {OptionSpec::Int("pairs", 8, 1, 64, "pairs")};
-  d.profiles = {{"quick", {{"pairs", "4"}}},
-                {"smoke", {{"pairs", "2"}}},
-                {"published/x", {{"pairs", "16"}}}};
+  d.profiles = {
+      {"quick", {{"pairs", "4"}}},
+      {"smoke", {{"pairs", "2"}}},
+      {"published/x", {{"pairs", "16"}}, {{"width", "32"}}, {{"steps", "9"}}},
+      {"untold", {{"pairs", "16"}}}};
   return d;
 }
 
@@ -49,6 +51,8 @@ TEST(Settings, ProfilesSetTaskModelAndTraining) {
       ResolveSettings(SomeVariant(), SomeTask(), "published/x", {});
   ASSERT_TRUE(published.ok()) << published.status();
   EXPECT_EQ(published->task.Int("pairs"), 16);
+  EXPECT_EQ(published->model.Int("width"), 32);
+  EXPECT_EQ(published->train.Int("steps"), 9);
 }
 
 TEST(Settings, AssignmentsOverrideInOrder) {
@@ -74,6 +78,7 @@ TEST(Settings, ErrorsSayWhatWasMeant) {
   EXPECT_NE(range.find("1000"), std::string::npos) << range;
   EXPECT_NE(range.find("64"), std::string::npos) << range;
   EXPECT_FALSE(Error({"pairs"}).empty());
+  EXPECT_NE(Error({}, "untold").find("training"), std::string::npos);
 }
 
 }  // namespace

@@ -250,6 +250,8 @@ absl::StatusOr<TrainResult> Trainer::Train(
   Stopwatch watch;
   for (int64_t step = 0; step < steps; ++step) {
     watch.Start();
+    // Second moments of near-zero gradients are denormal, too.
+    const kernels::ScopedFlushDenormals flush;
     // Every step draws new examples: nothing is seen twice.
     absl::Status status =
         RunShards(Split::kTrain, step * batch, batch, /*train=*/true);

@@ -41,8 +41,7 @@ struct ProgressPoint {
 struct TrainResult {
   std::vector<ProgressPoint> curve;
   int64_t steps = 0;
-  // The loss or the gradient norm became NaN or infinite at this step; the
-  // weights are the last finite ones.
+  // The loss or the gradient norm became NaN or infinite in the last step.
   bool diverged = false;
   double seconds = 0;  // optimiser steps and data, evaluations excluded
   // Of the weights that the model is left with: the best seen.

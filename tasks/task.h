@@ -67,10 +67,14 @@ class Task {
   virtual double ContextGuessScore() const = 0;
 };
 
-// A named set of option values: "quick", "published/zoology", ...
+// A named set of option values: "quick", "published/zoology", ... A published
+// setting fixes more than the task: what the paper's model and training were,
+// in the harness's names, which the task hands on without knowing them.
 struct TaskProfile {
   std::string name;
   OptionValues values;
+  OptionValues model = {};
+  OptionValues train = {};
 };
 
 struct TaskDescriptor {
@@ -79,6 +83,8 @@ struct TaskDescriptor {
   std::string summary;  // one line
   std::string paper;    // "arXiv 2312.04927"
   int version = 1;      // raised whenever generated data change
+  // Whether a model that sees later tokens could read answers off them.
+  bool requires_causal = false;
   std::vector<OptionSpec> options;
   std::vector<TaskProfile> profiles;  // the first is "quick"
 };

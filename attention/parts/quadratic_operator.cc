@@ -327,10 +327,9 @@ absl::Status QuadraticOperator::Forward(OperatorCall* call) const {
   }
   DispatchDType(dtype, [&](auto zero) {
     using T = decltype(zero);
-    T* memory =
-        call->state == nullptr
-            ? nullptr
-            : static_cast<DenseState*>(call->state)->tensor().data<T>();
+    T* memory = call->state == nullptr
+                    ? nullptr
+                    : static_cast<DenseState*>(call->state)->tensor().data<T>();
     kernels::ParallelFor(call->pool, d.batch * d.heads, [&](size_t i, int) {
       const int64_t b = i / d.heads, h = i % d.heads;
       Head<T>(kernel_, eps_, d, chunk)

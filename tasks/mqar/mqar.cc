@@ -175,7 +175,24 @@ TaskDescriptor Descriptor() {
         {"pairs", "4"},
         {"vocab", "8192"},
         {"alpha", "0.01"},
-        {"filler", "zero"}}},
+        {"filler", "zero"}},
+       // 64 epochs of 100,000 examples, here all different; one of the paper's
+       // four learning rates.
+       {{"layers", "2"},
+        {"heads", "1"},
+        {"width", "64"},
+        {"short_conv", "0"},
+        {"embedding_deviation", "0.02"}},
+       {{"steps", "12500"},
+        {"batch", "512"},
+        {"learning_rate", "0.0022"},
+        {"warmup", "0"},
+        {"clip_norm", "0"},
+        {"weight_decay", "0.1"},
+        {"eval_every", "195"},
+        {"validation_examples", "3000"},
+        {"test_examples", "3000"},
+        {"stop_accuracy", "0.99"}}},
   };
   return descriptor;
 }

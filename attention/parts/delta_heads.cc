@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "attention/parts/delta_heads.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "attention/kernels/gated_delta.h"
+
+namespace mneme {
+namespace {
+
+using kernels::MatrixView;
+
+// One (batch, head) of a [batch, length, heads] or [batch, length, heads, dim]
+// array; null data if it is empty.
+template <typename T>
+MatrixView<T> OneHead(const Tensor& t, int64_t b, int64_t h) {
+  if (t.empty()) return {};
+  if (t.shape().rank() == 4) return t.Sequence<T>(b, h);
+  const size_t length = t.dim(1), heads = t.dim(2);
+  return {t.data<T>() + b * length * heads + h, length, 1, heads};
+}
+
+template <typename T>
+kernels::GatedDelta<T> Arguments(const DeltaHeads& a, int64_t b, int64_t h) {
+  kernels::GatedDelta<T> head;
+  head.q = OneHead<T>(a.query, b, h);
+  head.k = OneHead<T>(a.key, b, h);
+  head.v = OneHead<T>(a.value, b, h);
+  head.beta = OneHead<T>(a.beta, b, h);
+  head.log_decay = OneHead<T>(a.log_decay, b, h);
+  head.scale = static_cast<T>(a.scale);
+  head.chunk = static_cast<size_t>(a.chunk);
+  return head;
+}
+
+// Calls run(b, h, i) with i = b * heads + h for every head of the batch.
+template <typename Run>
+void ForEachHead(const DeltaHeads& a, const Run& run) {
+  const int64_t heads = a.value.dim(2);
+  kernels::ParallelFor(a.pool, a.value.dim(0) * heads,
+                       [&](size_t i, int) { run(i / heads, i % heads, i); });
+}
+
+}  // namespace
+
+void DeltaHeadsForward(const DeltaHeads& a, State* state, const Tensor& output,
+                       Arena* arena, Tensor* saved) {
+  const int64_t key_dim = a.key.dim(3), value_dim = a.value.dim(3);
+  const int64_t size = key_dim * value_dim;
+  const DType dtype = a.query.dtype();
+  if (saved != nullptr) {
+    const int64_t saved_size = kernels::GatedDeltaSavedSize(
+        a.query.dim(1), a.chunk, key_dim, value_dim);
+    *saved = Tensor(arena, dtype, {a.key.dim(0) * a.key.dim(2), saved_size});
+  }
+  DispatchDType(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    ForEachHead(a, [&](int64_t b, int64_t h, int64_t i) {
+      std::vector<T> scratch;
+      T* head_state;
+      if (state != nullptr) {
+        head_state =
+            static_cast<DenseState*>(state)->tensor().data<T>() + i * size;
+      } else {
+        scratch.resize(size);
+        head_state = scratch.data();
+      }
+      kernels::GatedDeltaForward(
+          Arguments<T>(a, b, h), head_state, output.Sequence<T>(b, h),
+          saved == nullptr ? nullptr : saved->data<T>() + i * saved->dim(1));
+    });
+  });
+}
+
+void DeltaHeadsBackward(const DeltaHeads& a, const Tensor& saved,
+                        const Tensor& d_output,
+                        const DeltaHeadsGradients& gradients) {
+  DispatchDType(a.query.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    ForEachHead(a, [&](int64_t b, int64_t h, int64_t i) {
+      kernels::GatedDeltaGradients<T> head;
+      head.d_q = OneHead<T>(gradients.query, b, h);
+      head.d_k = OneHead<T>(gradients.key, b, h);
+      head.d_v = OneHead<T>(gradients.value, b, h);
+      head.d_beta = OneHead<T>(gradients.beta, b, h);
+      head.d_log_decay = OneHead<T>(gradients.log_decay, b, h);
+      // Nothing reads the final state.
+      std::vector<T> d_state(a.key.dim(3) * a.value.dim(3));
+      kernels::GatedDeltaBackward(
+          Arguments<T>(a, b, h), saved.data<T>() + i * saved.dim(1),
+          d_output.Sequence<T>(b, h), d_state.data(), head);
+    });
+  });
+}
+
+Cost DeltaHeadsCost(const Dims& dims, int64_t chunk, int64_t gates) {
+  const double tokens =
+      static_cast<double>(dims.batch) * dims.heads * dims.length;
+  const double k = dims.key_dim, v = dims.value_dim;
+  const double block = std::min<double>(
+      {static_cast<double>(chunk), static_cast<double>(dims.length),
+       static_cast<double>(kernels::kGatedDeltaBlock)});
+  Cost cost;
+  // Two reads of the state and a write to it; scores of keys with keys and
+  // queries, and the substitution, over the causal half of a block; and the
+  // error and its strength.
+  cost.flops = tokens * (6 * k * v + 2 * block * (k + v) + 2 * v);
+  // Decay of the state once a block, and of keys and queries.
+  if (gates > 0) cost.flops += tokens * (k * v / block + 5 * k);
+  cost.exps = tokens * gates;
+  cost.bytes = sizeof(float) * tokens * (2 * k + 2 * v + 1 + gates) +
+               sizeof(float) * 2 * dims.batch * dims.heads * k * v;
+  return cost;
+}
+
+}  // namespace mneme
