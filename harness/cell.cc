@@ -176,6 +176,7 @@ absl::StatusOr<ResultRecord> RunCell(
   record.set_task_version(cell->plugin->descriptor.version);
   record.set_profile(request.profile);
   record.set_seed(request.seed);
+  for (const std::string& text : request.set) record.add_set(text);
   Store(cell->settings.variant, record.mutable_variant_options());
   Store(cell->settings.task, record.mutable_task_options());
   Store(cell->settings.model, record.mutable_model_options());

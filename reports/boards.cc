@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "google/protobuf/repeated_field.h"
 
@@ -17,10 +18,11 @@ namespace {
 
 using Settings = google::protobuf::RepeatedPtrField<Setting>;
 
-// What a board's cells share: task, profile, and options of task and model.
-// Training options are not part of it: a learning rate may be tuned for each
-// variant.
-using BoardKey = std::tuple<std::string, std::string, std::string>;
+// What a board's cells share: task and its version, profile, and options of
+// task and model. Training options are not part of it: a learning rate may be
+// tuned for each variant. They tell rows apart.
+using BoardKey = std::tuple<std::string, int, std::string, std::string>;
+
 std::string SettingsText(const Settings& settings) {
   std::string text;
   for (const Setting& setting : settings) {
@@ -30,9 +32,18 @@ std::string SettingsText(const Settings& settings) {
 }
 
 BoardKey KeyOf(const ResultRecord& cell) {
-  return {cell.task(), cell.profile(),
+  return {cell.task(), cell.task_version(), cell.profile(),
           absl::StrCat(SettingsText(cell.task_options()), "\n",
                        SettingsText(cell.model_options()))};
+}
+
+// What a row's cells share beside the board.
+using RowKey = std::tuple<std::string, int, std::string>;
+
+RowKey RowKeyOf(const ResultRecord& cell) {
+  return {cell.variant(), cell.variant_version(),
+          absl::StrCat(SettingsText(cell.variant_options()), "\n",
+                       SettingsText(cell.train_options()))};
 }
 
 bool HasOptions(const ResultRecord& cell) {
@@ -54,17 +65,18 @@ void LendOptions(std::vector<ResultRecord>& cells) {
     if (lender == lenders.end()) continue;
     *cell.mutable_task_options() = lender->second->task_options();
     *cell.mutable_model_options() = lender->second->model_options();
+    cell.set_task_version(lender->second->task_version());
   }
 }
 
 // Sorts cells by board, variant and seed, and keeps the newest of each.
 // Returns how many were dropped.
 int SortAndKeepNewest(std::vector<ResultRecord>& cells) {
-  using CellKey = std::tuple<BoardKey, std::string, uint64_t>;
+  using CellKey = std::tuple<BoardKey, RowKey, uint64_t>;
   std::map<CellKey, ResultRecord> newest;
   for (ResultRecord& cell : cells) {
     ResultRecord& kept =
-        newest[CellKey(KeyOf(cell), cell.variant(), cell.seed())];
+        newest[CellKey(KeyOf(cell), RowKeyOf(cell), cell.seed())];
     if (cell.environment().date() >= kept.environment().date()) {
       kept = std::move(cell);
     }
@@ -123,7 +135,7 @@ void FinishRow(absl::Span<const ResultRecord> cells, const Board& board,
     ++row.finished;
     row.reached_90 += cell.metrics().has_steps_to_90() ? 1 : 0;
     row.parameters = cell.parameters();
-    row.state_bytes = cell.state_bytes();
+    if (cell.has_state_bytes()) row.state_bytes = cell.state_bytes();
   }
   for (const uint64_t seed : missing) {
     row.reasons.push_back(absl::StrCat("seed ", seed, " has no result"));
@@ -150,6 +162,65 @@ void RankRows(std::vector<Row>& rows) {
   for (size_t i = 0; i < ranks.size(); ++i) rows[i].rank = ranks[i];
 }
 
+using Values = std::map<std::string, std::string>;
+
+Values ValuesOf(const Settings& settings) {
+  Values values;
+  for (const Setting& setting : settings) {
+    values[setting.name()] = setting.value();
+  }
+  return values;
+}
+
+// The name=value pairs of mine in which some of the others differ. An empty set
+// of options is one that is not known, and differs from none.
+std::vector<std::string> Differences(const Values& mine,
+                                     const std::vector<Values>& others) {
+  std::vector<std::string> differences;
+  for (const auto& [name, value] : mine) {
+    for (const Values& other : others) {
+      const auto found = other.find(name);
+      if (!other.empty() && (found == other.end() || found->second != value)) {
+        differences.push_back(absl::StrCat(name, "=", value));
+        break;
+      }
+    }
+  }
+  return differences;
+}
+
+// Calls rows by their variant, and by what else tells them apart: options of
+// training from all rows, as unequal training should be seen, the variant's own
+// from the rows of that variant.
+void NameRows(absl::Span<const ResultRecord> cells, std::vector<Row>& rows) {
+  for (Row& row : rows) {
+    const ResultRecord& mine = cells[row.cells[0]];
+    std::vector<Values> trainings, options;
+    std::set<int> versions;
+    for (const Row& other : rows) {
+      const ResultRecord& cell = cells[other.cells[0]];
+      trainings.push_back(ValuesOf(cell.train_options()));
+      if (other.plugin != row.plugin) continue;
+      options.push_back(ValuesOf(cell.variant_options()));
+      versions.insert(cell.variant_version());
+    }
+    std::vector<std::string> differences =
+        Differences(ValuesOf(mine.variant_options()), options);
+    for (std::string& text :
+         Differences(ValuesOf(mine.train_options()), trainings)) {
+      differences.push_back(std::move(text));
+    }
+    if (versions.size() > 1) {
+      differences.push_back(absl::StrCat("version ", mine.variant_version()));
+    }
+    row.variant = row.plugin;
+    if (!differences.empty()) {
+      absl::StrAppend(&row.variant, " (", absl::StrJoin(differences, ", "),
+                      ")");
+    }
+  }
+}
+
 // cells[begin, end) are one board's.
 Board MakeBoard(absl::Span<const ResultRecord> cells, size_t begin,
                 size_t end) {
@@ -165,9 +236,9 @@ Board MakeBoard(absl::Span<const ResultRecord> cells, size_t begin,
   for (size_t i = begin; i < end; ++i) {
     const ResultRecord& cell = cells[i];
     seeds.insert(cell.seed());
-    if (board.rows.empty() || board.rows.back().variant != cell.variant()) {
+    if (i == begin || RowKeyOf(cell) != RowKeyOf(cells[i - 1])) {
       board.rows.emplace_back();
-      board.rows.back().variant = cell.variant();
+      board.rows.back().plugin = cell.variant();
     }
     board.rows.back().cells.push_back(i);
     if (cell.status() == STATUS_OK) {
@@ -176,6 +247,7 @@ Board MakeBoard(absl::Span<const ResultRecord> cells, size_t begin,
     }
   }
   board.seeds.assign(seeds.begin(), seeds.end());
+  NameRows(cells, board.rows);
   for (Row& row : board.rows) FinishRow(cells, board, row);
   RankRows(board.rows);
   return board;
@@ -282,7 +354,7 @@ Leaderboard MakeLeaderboard(std::vector<ResultRecord> records) {
     for (Row& row : board.rows) {
       row.variant_index = static_cast<size_t>(
           std::lower_bound(leaderboard.variants.begin(),
-                           leaderboard.variants.end(), row.variant) -
+                           leaderboard.variants.end(), row.plugin) -
           leaderboard.variants.begin());
     }
   }

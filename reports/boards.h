@@ -3,7 +3,7 @@
 // Result records, put in order. A leaderboard is a pure function of records:
 // it has one board for each set of cells that can be compared, which is to say
 // the same task with the same options in the same backbone, and on each board
-// one row for each variant.
+// one row for each variant and set of options it was run under.
 //
 // Nothing is averaged over holes: a row of which a cell is missing or has
 // failed keeps its place on the board, with the reason, and has no accuracy and
@@ -25,9 +25,13 @@
 
 namespace mneme {
 
-// A variant's cells on one board.
+// The cells of one variant, under one set of its options and of training's, on
+// one board.
 struct Row {
+  // What the row is called: the variant, followed in brackets by options in
+  // which it differs from other rows: "softmax (rope=true)".
   std::string variant;
+  std::string plugin;  // the variant's own name
   std::string family;
   size_t variant_index = 0;   // in Leaderboard::variants
   std::vector<size_t> cells;  // in Leaderboard::cells, by seed

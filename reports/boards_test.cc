@@ -143,11 +143,46 @@ TEST(Boards, OtherOptionsAreAnotherBoard) {
   EXPECT_THAT(leaderboard.boards[2].distinction, IsEmpty());
 }
 
-TEST(Boards, OtherTrainingOptionsAreNot) {
+TEST(Boards, OtherTrainingIsAnotherRowThatSaysSo) {
   ResultRecord tuned = OkCell("linear", 0.4);
+  const std::string option = tuned.train_options(0).name();
   tuned.mutable_train_options(0)->set_value("0.01");
-  EXPECT_THAT(MakeLeaderboard({OkCell("softmax", 1.0), tuned}).boards,
-              SizeIs(1));
+  const std::string usual = OkCell("linear", 0.3).train_options(0).value();
+  const Leaderboard leaderboard =
+      MakeLeaderboard({OkCell("softmax", 1.0), tuned, OkCell("linear", 0.3)});
+  ASSERT_THAT(leaderboard.boards, SizeIs(1));
+  EXPECT_EQ(leaderboard.superseded, 0);
+  EXPECT_THAT(Variants(leaderboard.boards[0]),
+              ElementsAre("softmax (" + option + "=" + usual + ")",
+                          "linear (" + option + "=0.01)",
+                          "linear (" + option + "=" + usual + ")"));
+  EXPECT_EQ(leaderboard.boards[0].rows[1].plugin, "linear");
+}
+
+TEST(Boards, OptionsOfAVariantAreRowsOfTheirOwn) {
+  ResultRecord rope = OkCell("softmax", 0.9), plain = OkCell("softmax", 0.8);
+  Setting* setting = rope.add_variant_options();
+  setting->set_name("rope");
+  setting->set_value("true");
+  *plain.add_variant_options() = *setting;
+  plain.mutable_variant_options(plain.variant_options_size() - 1)
+      ->set_value("false");
+  const Leaderboard leaderboard =
+      MakeLeaderboard({rope, plain, OkCell("linear", 0.5)});
+  EXPECT_THAT(
+      Variants(leaderboard.boards[0]),
+      ElementsAre("softmax (rope=true)", "softmax (rope=false)", "linear"));
+}
+
+TEST(Boards, OtherVersionsAreNotMixed) {
+  ResultRecord later = OkCell("softmax", 0.9);
+  later.set_variant_version(7);
+  EXPECT_THAT(MakeLeaderboard({OkCell("softmax", 0.8), later}).boards[0].rows,
+              SizeIs(2));
+  ResultRecord other_data = OkCell("softmax", 0.9);
+  other_data.set_task_version(7);
+  EXPECT_THAT(MakeLeaderboard({OkCell("softmax", 0.8), other_data}).boards,
+              SizeIs(2));
 }
 
 TEST(Boards, ACellThatFailedEarlyStandsWithTheOthers) {

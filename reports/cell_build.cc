@@ -148,7 +148,10 @@ std::vector<std::string> BuildArguments(const CellSelection& selection,
   std::vector<std::string> arguments = {
       "build", kCellsLabel,
       // One failed cell must not cost the others.
-      "--keep_going", absl::StrCat("--build_event_json_file=", event_file)};
+      "--keep_going",
+      // Progress, warnings and errors are enough to read.
+      "--ui_event_filters=-info",
+      absl::StrCat("--build_event_json_file=", event_file)};
   if (selection.profile != defaults.profile) {
     arguments.push_back(
         absl::StrCat("--//reports:profile=", selection.profile));

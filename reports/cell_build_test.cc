@@ -74,6 +74,7 @@ TEST(CompleteSelection, SettingsAreNameEqualsValue) {
 TEST(BuildArguments, DefaultsNeedNoBuildSetting) {
   EXPECT_THAT(BuildArguments(Complete({}), "/tmp/events"),
               ElementsAre("build", "//reports:cells", "--keep_going",
+                          "--ui_event_filters=-info",
                           "--build_event_json_file=/tmp/events",
                           "--output_groups=mqar.linear.0",
                           "--output_groups=mqar.softmax.0"));

@@ -71,17 +71,13 @@ Estimate EstimateAccuracy(absl::Span<const SeedScore> scores) {
     const double deviation = score.accuracy - estimate.mean;
     between += deviation * deviation / (n * (n - 1));
   }
-  const double t_half_width =
-      std::sqrt(between) *
+  estimate.standard_error = std::sqrt(std::max(between, within));
+  estimate.degrees_of_freedom = n - 1;
+  const double half_width =
+      estimate.standard_error *
       quantile(boost::math::students_t(n - 1), 1 - kAlpha / 2);
-  const double normal_half_width = std::sqrt(within) * NormalQuantile();
-  const bool seeds_agree = normal_half_width >= t_half_width;
-  const double half_width = std::max(normal_half_width, t_half_width);
   estimate.low = std::max(0.0, estimate.mean - half_width);
   estimate.high = std::min(1.0, estimate.mean + half_width);
-  estimate.standard_error = std::sqrt(seeds_agree ? within : between);
-  estimate.degrees_of_freedom =
-      seeds_agree ? std::numeric_limits<double>::infinity() : n - 1;
   return estimate;
 }
 

@@ -8,8 +8,10 @@
 // 26, 1934) for p n successes in n trials, which stays honest at p = 1, where s
 // is 0. It does not cover the luck of one training run.
 //
-// Several seeds: Student's t interval of the mean over seeds, never narrower
-// than what the test examples alone leave open, as seeds may agree by accident.
+// Several seeds: Student's t interval of the mean over seeds. Seeds may agree
+// by accident, the likelier the fewer they are; so the standard error is never
+// taken to be smaller than what the test examples alone leave open, and the
+// degrees of freedom are those of the seeds all the same.
 //
 // Ranks: each pair of means is compared (Welch's t test on the standard errors
 // above, two-sided), with Holm's correction (Scand. J. Statist. 6, 1979) for
@@ -47,7 +49,7 @@ struct Estimate {
   double largest = 0;
   // Of the mean; > 0 even where all seeds agree.
   double standard_error = 0;
-  // Infinite where the standard error comes from test examples.
+  // Seeds less one; infinite for one seed, whose error is of test examples.
   double degrees_of_freedom = 0;
 };
 

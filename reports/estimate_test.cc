@@ -62,6 +62,13 @@ TEST(EstimateAccuracy, SeveralSeedsUseStudentsT) {
   EXPECT_EQ(estimate.largest, 0.92);
 }
 
+TEST(EstimateAccuracy, TwoSeedsThatAgreeByAccidentSeparateNothing) {
+  const SeedScore high = {0.90, 0.0095, 1000}, low = {0.87, 0.0106, 1000};
+  const Estimate better = EstimateAccuracy({high, high});
+  EXPECT_EQ(better.degrees_of_freedom, 1);
+  EXPECT_GT(DifferencePValue(better, EstimateAccuracy({low, low})), 0.05);
+}
+
 TEST(EstimateAccuracy, AgreeingSeedsAreNotCertain) {
   const SeedScore score = {1.0, 0.0, 1000};
   const Estimate estimate = EstimateAccuracy({score, score, score});

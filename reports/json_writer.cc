@@ -65,8 +65,13 @@ Json FromMetrics(const ResultRecord& cell) {
   if (cell.timing().has_seconds_to_90()) {
     json["seconds_to_90"] = cell.timing().seconds_to_90();
   }
+  // How far a run came is worth knowing whatever became of it.
   if (cell.status() != STATUS_OK) {
-    for (auto& [name, value] : json.items()) value = nullptr;
+    for (auto& [name, value] : json.items()) {
+      const bool kept = name == "curve" || name == "steps" ||
+                        name == "steps_to_90" || name == "seconds_to_90";
+      if (!kept || !cell.has_metrics()) value = nullptr;
+    }
   }
   return json;
 }
@@ -91,8 +96,10 @@ Json FromCell(const ResultRecord& cell) {
       {"status_message", cell.status_message()},
       {"status_step", ok ? Json(nullptr) : Json(cell.status_step())},
       {"metrics", FromMetrics(cell)},
-      {"state_bytes", measured(cell.state_bytes())},
-      {"state_tokens", measured(cell.state_tokens())},
+      {"state_bytes",
+       cell.has_state_bytes() ? measured(cell.state_bytes()) : Json(nullptr)},
+      {"state_tokens",
+       cell.has_state_bytes() ? measured(cell.state_tokens()) : Json(nullptr)},
       {"parameters", measured(cell.parameters())},
       {"train_tokens_per_second", measured(timing.train_tokens_per_second())},
       {"train_seconds", measured(timing.train_seconds())},

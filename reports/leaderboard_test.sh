@@ -15,11 +15,12 @@ fail() {
   failures=$((failures + 1))
 }
 
-# run CODE ARG...: runs it in $dir, and expects an exit code.
+# run CODE ARG...: runs it as if typed in $dir, and expects an exit code.
 run() {
   local want=$1 got
   shift
-  (cd "$dir" && exec env "${variables[@]}" "$leaderboard" "$@") \
+  # Somewhere else, like `bazel run`.
+  (cd / && exec env "${variables[@]}" "$leaderboard" "$@") \
     >"$dir/stdout" 2>"$dir/stderr" </dev/null
   got=$?
   [[ $got == "$want" ]] || fail "exit code $got, not $want: $*"
@@ -177,6 +178,22 @@ test_bazel_itself_fails() {
   lacks out/index.html
 }
 
+test_the_cells_could_not_be_analysed() {
+  cat >"$dir/bazelw" <<'EOF'
+#!/usr/bin/env bash
+for argument in "$@"; do
+  case $argument in --build_event_json_file=*) events=${argument#*=} ;; esac
+done
+echo '{"id":{"targetConfigured":{"label":"//reports:cells"}},"aborted":{}}' \
+  > "$events"
+exit 1
+EOF
+  chmod +x "$dir/bazelw"
+  run 1 --out=out
+  says stderr 'Bazel could not prepare //reports:cells'
+  lacks out/index.html
+}
+
 test_bazel_is_missing() {
   run 1 --out=out
   says stderr "$dir/bazelw"
@@ -191,7 +208,7 @@ echo > "$dir/started"
 while :; do sleep 0.05; done
 EOF
   chmod +x "$dir/bazelw"
-  (cd "$dir" && exec env "${variables[@]}" "$leaderboard" --out=out) \
+  (cd / && exec env "${variables[@]}" "$leaderboard" --out=out) \
     >"$dir/stdout" 2>"$dir/stderr" </dev/null &
   local program=$!
   until [[ -e $dir/started ]]; do sleep 0.05; done

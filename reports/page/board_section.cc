@@ -187,8 +187,11 @@ ViewData StateOf(const Board& board) {
   ViewData points = ViewList();
   int without_state = 0;
   for (const Row& row : board.rows) {
-    if (!row.complete() || !row.state_bytes.has_value()) continue;
-    without_state += *row.state_bytes == 0 ? 1 : 0;
+    if (!row.complete()) continue;
+    if (!row.state_bytes.has_value()) {
+      ++without_state;
+      continue;
+    }
     ViewData point;
     point.set("variant", row.variant);
     point.set("bytes", FormatCount(static_cast<double>(*row.state_bytes)));

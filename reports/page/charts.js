@@ -60,6 +60,10 @@ class Chart {
       renderer: "svg",
     });
     this.set({...theme(), width: this.width()});
+    // One picture with the description that Vega took from the specification;
+    // its hundreds of marks mean nothing one by one, and the table has them.
+    this.room.setAttribute("role", "img");
+    this.room.querySelector("svg").setAttribute("aria-hidden", "true");
   }
 
   width() {

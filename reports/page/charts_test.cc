@@ -86,7 +86,7 @@ TEST(StateChart, ItsDomainHoldsEveryPoint) {
 
 TEST(StateChart, LeavesOutWhatHasNoLogarithm) {
   ResultRecord stateless = OkCell("mean", 0.1);
-  stateless.set_state_bytes(0);
+  stateless.clear_state_bytes();
   const Leaderboard with = MakeLeaderboard({stateless, OkCell("a", 0.5)});
   EXPECT_THAT(json::parse(StateChartSpec(with.boards[0]))["data"][0]["values"],
               SizeIs(1));

@@ -252,11 +252,22 @@ std::string Command(const Leaderboard& leaderboard) {
       return "";
     }
   }
+  std::string set;
+  for (const std::string& text : leaderboard.cells[0].set()) {
+    absl::StrAppend(&set, " --set ", text);
+  }
+  for (const ResultRecord& cell : leaderboard.cells) {
+    if (!std::equal(cell.set().begin(), cell.set().end(),
+                    leaderboard.cells[0].set().begin(),
+                    leaderboard.cells[0].set().end())) {
+      return "";
+    }
+  }
   const std::string command =
       absl::StrCat("--variants=", absl::StrJoin(leaderboard.variants, ","),
                    " --tasks=", absl::StrJoin(TasksOf(leaderboard), ","),
                    " --profile=", first.profile,
-                   " --seeds=", absl::StrJoin(first.seeds, ","));
+                   " --seeds=", absl::StrJoin(first.seeds, ","), set);
   return absl::StrCat("./bazelw run //reports:leaderboard -- ", command);
 }
 
