@@ -1,7 +1,25 @@
 """The variants that Mneme ships: the one list to which a new one is added."""
 
 VARIANTS = [
+    "//attention/base_conv",
+    "//attention/based",
+    "//attention/bigbird",
+    "//attention/deltanet",
+    "//attention/fox",
+    "//attention/gated_deltanet",
+    "//attention/gla",
+    "//attention/hopfield",
+    "//attention/infini",
+    "//attention/kda",
     "//attention/linear",
+    "//attention/linformer",
+    "//attention/mamba",
+    "//attention/mamba2",
+    "//attention/memory_machine",
+    "//attention/performer",
+    "//attention/rebased",
     "//attention/retention",
+    "//attention/rwkv6",
+    "//attention/sliding_window",
     "//attention/softmax",
 ]

@@ -15,8 +15,8 @@
 
 #include <memory>
 
-#include "attention/parts/quadratic_operator.h"
 #include "attention/parts/qkv_mixer.h"
+#include "attention/parts/quadratic_operator.h"
 #include "attention/variant.h"
 
 namespace mneme {

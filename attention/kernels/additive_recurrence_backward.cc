@@ -22,17 +22,18 @@ namespace HWY_NAMESPACE {
 namespace recurrence {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// With P_ij = s (q_i . k_j) D_ij and the decays D of one chunk, d_P_ij = d_o_i
-// . v_j, M = s d_P D, and Z the gradient of the state behind the chunk,
+// With queries already multiplied by the scale s, decays D of one chunk,
+// P_ij = (q_i . k_j) D_ij, M_ij = (d_o_i . v_j) D_ij and the gradient Z of the
+// state behind the chunk,
 //
-//   d_q_i = s D_i S d_o_i + sum_{j <= i} M_ij k_j
-//   d_k_j = D_j Z v_j     + sum_{i >= j} M_ij q_i
-//   d_v_j = D_j Z^T k_j   + sum_{i >= j} P_ij d_o_i
-//   Z'    = D Z + sum_i s D_i q_i d_o_i^T
+//   d_q_i = s (D_i S d_o_i + sum_{j <= i} M_ij k_j)
+//   d_k_j = D_j Z v_j      + sum_{i >= j} M_ij q_i
+//   d_v_j = D_j Z^T k_j    + sum_{i >= j} P_ij d_o_i
+//   Z     = D Z            + sum_i D_i q_i d_o_i^T
 //
-// where D_i decays from the chunk's start to i, D_j from j to its end and D
-// across it. The normaliser is one more column of v, which is 1, of d_o, of S
-// and of Z. s is multiplied into q and, at last, into d_q.
+// where D_i decays from the chunk's start to i, D_j from j to its end, and D
+// across it. The normaliser is one more column: of v, where it is 1, of d_o,
+// of S and of Z.
 template <typename T>
 class Backward {
  public:
@@ -217,7 +218,7 @@ class Backward {
     AddToKeys<kTransposed>(pair);
   }
 
-  // P, M and, for the gradient by the decays, W = P d_P.
+  // P, M and, for the gradient by the decays, their W.
   template <Part kPart>
   HWY_NOINLINE void WeighScores(const Pair& pair, Tile<T> decay) {
     const Weigh<kPart, T> weigh{decay, pair.query_rows};

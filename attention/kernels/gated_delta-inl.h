@@ -27,7 +27,7 @@ namespace HWY_NAMESPACE {
 namespace delta {
 namespace hn = hwy::HWY_NAMESPACE;
 
-constexpr size_t kBlock = 16;
+constexpr size_t kBlock = kGatedDeltaBlock;
 
 // target (+)= op(a) op(b).
 template <typename T>

@@ -20,38 +20,89 @@ namespace HWY_NAMESPACE {
 namespace delta {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// One token, in two passes over each vector of the state's columns: what it
-// answers to key and query, then the correction. As S_t differs from S'_t by a
-// rank one, o = s (S'^T q + (q . k) u).
+// One token of the recurrence.
+template <typename T>
+struct Token {
+  const T* q;
+  const T* k;
+  const T* v;
+  const T* factor;  // e^g
+  T beta, scale;
+  T q_dot_k;
+  MatrixView<T> state;
+  T* o;
+};
+
+// kVectors vectors of the state's columns, in two passes: what they answer to
+// key and query, then the correction. As S_t differs from S'_t by a rank one,
+// o = s (S'^T q + (q . k) u).
+template <size_t kVectors, class D, class Access, typename T>
+HWY_INLINE void StepColumns(D d, const Token<T>& x, size_t col,
+                            const Access& access) {
+  using V = hn::VFromD<D>;
+  const size_t lanes = hn::Lanes(d);
+  V u[kVectors], to_query[kVectors];
+  Unroll<kVectors>([&](auto i) HWY_ATTR {
+    u[i] = access.Load(x.v + col + i * lanes);
+    to_query[i] = hn::Zero(d);
+  });
+  for (size_t r = 0; r < x.state.rows; ++r) {
+    const T* row = x.state.row(r) + col;
+    const V factor = hn::Set(d, x.factor[r]);
+    const V k = hn::Set(d, x.k[r]), q = hn::Set(d, x.q[r]);
+    Unroll<kVectors>([&](auto i) HWY_ATTR {
+      const V s = hn::Mul(factor, access.Load(row + i * lanes));
+      u[i] = hn::NegMulAdd(k, s, u[i]);
+      to_query[i] = hn::MulAdd(q, s, to_query[i]);
+    });
+  }
+  Unroll<kVectors>([&](auto i) HWY_ATTR {
+    u[i] = hn::Mul(hn::Set(d, x.beta), u[i]);
+    const V o = hn::MulAdd(hn::Set(d, x.q_dot_k), u[i], to_query[i]);
+    access.Store(hn::Mul(hn::Set(d, x.scale), o), x.o + col + i * lanes);
+  });
+  for (size_t r = 0; r < x.state.rows; ++r) {
+    T* row = x.state.row(r) + col;
+    const V factor = hn::Set(d, x.factor[r]), k = hn::Set(d, x.k[r]);
+    Unroll<kVectors>([&](auto i) HWY_ATTR {
+      const V s = hn::Mul(factor, access.Load(row + i * lanes));
+      access.Store(hn::MulAdd(k, u[i], s), row + i * lanes);
+    });
+  }
+}
+
+// All columns, in strips as wide as the registers allow: the rows of a state
+// are contiguous. The token is passed by value, as vector stores might alias it
+// anywhere else.
+template <typename T>
+HWY_NOINLINE void StepToken(Token<T> x) {
+  const hn::ScalableTag<T> d;
+  const AllLanes<decltype(d)> all;
+  const size_t lanes = hn::Lanes(d), cols = x.state.cols;
+  size_t col = 0;
+  for (; col + 4 * lanes <= cols; col += 4 * lanes) {
+    StepColumns<4>(d, x, col, all);
+  }
+  for (; col + 2 * lanes <= cols; col += 2 * lanes) {
+    StepColumns<2>(d, x, col, all);
+  }
+  for (; col + lanes <= cols; col += lanes) StepColumns<1>(d, x, col, all);
+  if (col < cols) {
+    StepColumns<1>(d, x, col, FirstLanes<decltype(d)>{cols - col});
+  }
+}
+
 template <typename T>
 HWY_FLATTEN HWY_NOINLINE void Step(const GatedDelta<T>& a, size_t t,
                                    const T* factor, MatrixView<T> state, T* o) {
   const hn::ScalableTag<T> d;
-  const T *q = a.q.row(t), *k = a.k.row(t), *v = a.v.row(t);
-  const size_t key_dim = state.rows;
-  const T product = SumVectors(
-      d, key_dim, [&](auto sum, size_t c, const auto& lanes) HWY_ATTR {
+  const T *q = a.q.row(t), *k = a.k.row(t);
+  const T q_dot_k = SumVectors(
+      d, state.rows, [&](auto sum, size_t c, const auto& lanes) HWY_ATTR {
         return hn::MulAdd(lanes.Load(q + c), lanes.Load(k + c), sum);
       });
-  const auto q_dot_k = hn::Set(d, product);
-  const auto beta = hn::Set(d, *a.beta.row(t));
-  const auto scale = hn::Set(d, a.scale);
-  ForEachVector(d, state.cols, [&](size_t c, const auto& lanes) HWY_ATTR {
-    auto to_key = hn::Zero(d), to_query = hn::Zero(d);
-    for (size_t r = 0; r < key_dim; ++r) {
-      const auto s =
-          hn::Mul(hn::Set(d, factor[r]), lanes.Load(state.row(r) + c));
-      to_key = hn::MulAdd(hn::Set(d, k[r]), s, to_key);
-      to_query = hn::MulAdd(hn::Set(d, q[r]), s, to_query);
-    }
-    const auto u = hn::Mul(beta, hn::Sub(lanes.Load(v + c), to_key));
-    for (size_t r = 0; r < key_dim; ++r) {
-      T* row = state.row(r) + c;
-      const auto s = hn::Mul(hn::Set(d, factor[r]), lanes.Load(row));
-      lanes.Store(hn::MulAdd(hn::Set(d, k[r]), u, s), row);
-    }
-    lanes.Store(hn::Mul(scale, hn::MulAdd(q_dot_k, u, to_query)), o + c);
-  });
+  StepToken<T>(
+      {q, k, a.v.row(t), factor, *a.beta.row(t), a.scale, q_dot_k, state, o});
 }
 
 template <typename T>

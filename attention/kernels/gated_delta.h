@@ -39,6 +39,9 @@
 
 namespace mneme::kernels {
 
+// Tokens a block in WY form.
+constexpr size_t kGatedDeltaBlock = 16;
+
 // Inputs common to forward and backward.
 template <typename T>
 struct GatedDelta {

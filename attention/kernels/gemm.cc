@@ -29,9 +29,13 @@ namespace hn = hwy::HWY_NAMESPACE;
 // rounding error of a long sum.
 constexpr size_t kMaxDepth = 256;
 
-// A block of A is read once per group of panels and should stay in half of a
-// 1 MiB L2 cache.
-constexpr size_t kBlockBytes = size_t{512} << 10;
+// A block of A is read once per group of panels; so much of it should stay in
+// L2. More rows would repay packing B better.
+constexpr size_t kBlockBytes = size_t{1} << 20;
+
+// A tile of C is touched once, all of it at the tile's end. It is prefetched
+// when it is read, and when it is so large that even a store would wait for it.
+constexpr size_t kCachedBytes = size_t{8} << 20;
 
 // A row-major B is read in place, rather than packed, if few rows of A are to
 // repay packing, the fewer the larger the memory that a part of it is strewn
@@ -115,7 +119,9 @@ class Multiplication {
         b_(b),
         c_(c),
         depth_(depth),
-        epilogue_(epilogue) {
+        epilogue_(epilogue),
+        prefetch_c_(epilogue.beta != 0 ||
+                    c.rows * c.stride * sizeof(T) > kCachedBytes) {
     if (depth == 0) return;  // a and b may be null
     const bool transposed = transpose_a == Transpose::kYes;
     a_ = a.data + first_k * (transposed ? a.stride : 1);
@@ -265,6 +271,7 @@ class Multiplication {
     t.beta = epilogue_.beta;
     t.bias =
         epilogue_.bias == nullptr ? nullptr : epilogue_.bias + panel.column;
+    t.prefetch_c = prefetch_c_;
     panel.tiles[height - 1](t);
     if (epilogue_.activation != Activation::kIdentity) {
       ActivateTile(epilogue_.activation,
@@ -281,6 +288,7 @@ class Multiplication {
   const MatrixView<T> c_;
   const size_t depth_;
   const GemmEpilogue<T>& epilogue_;
+  const bool prefetch_c_;
   size_t tile_rows_ = 0;
   size_t panels_ = 0;
   Panel<T> panel_[kMaxPanels];

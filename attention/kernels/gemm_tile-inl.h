@@ -66,6 +66,7 @@ struct TileArguments {
   T alpha;
   T beta;
   const T* bias;  // of the tile's first column, or null
+  bool prefetch_c;
 };
 
 #if HWY_MEM_OPS_MIGHT_FAULT
@@ -192,9 +193,7 @@ HWY_NOINLINE void Tile(const TileArguments<T>& t) {
   HWY_UNROLL(8) for (size_t i = 0; i < kPointers; ++i) {
     a[i] = t.a + i * kShare * a_row_stride;
   }
-  if (t.beta != T{0}) {
-    // C is read after the loop, all at once; without this it would be waited
-    // for.
+  if (t.prefetch_c) {
     HWY_UNROLL(16) for (size_t i = 0; i < kRows; ++i) {
       HWY_UNROLL(16) for (size_t j = 0; j < kVecs; ++j) {
         hwy::Prefetch(t.c + i * t.c_stride + j * kLanes);

@@ -6,8 +6,10 @@
 #include <cassert>
 #include <condition_variable>
 #include <cstdint>
+#include <exception>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace mneme::kernels {
@@ -38,11 +40,20 @@ struct ThreadPool::Shared {
 
   std::vector<std::thread> workers;
 
-  // Runs items until none is left.
+  std::exception_ptr failure;  // the first one of this job
+
+  // Runs items until none is left. An exception (a worker may run out of
+  // memory) ends the job early; Run throws it again.
   void TakeItems(int worker) {
-    for (size_t i;
-         (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) {
-      (*task)(i, worker);
+    try {
+      for (size_t i;
+           (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) {
+        (*task)(i, worker);
+      }
+    } catch (...) {
+      next = count;
+      const std::lock_guard<std::mutex> lock(mutex);
+      if (failure == nullptr) failure = std::current_exception();
     }
   }
 
@@ -111,6 +122,9 @@ void ThreadPool::Run(size_t count,
   std::unique_lock<std::mutex> lock(shared.mutex);
   shared.open = false;
   shared.idle.wait(lock, [&] { return shared.busy == 0; });
+  if (shared.failure != nullptr) {
+    std::rethrow_exception(std::exchange(shared.failure, nullptr));
+  }
 }
 
 void ParallelFor(ThreadPool* pool, size_t count,

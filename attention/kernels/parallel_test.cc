@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <set>
 #include <thread>
 #include <vector>
@@ -112,6 +113,20 @@ TEST(ParallelForTest, WithAPoolUsesIt) {
   std::vector<int> calls(100, 0);
   ParallelFor(&pool, calls.size(), [&](size_t i, int) { ++calls[i]; });
   EXPECT_EQ(calls, std::vector<int>(100, 1));
+}
+
+TEST(ThreadPool, AnExceptionOnAnyThreadReachesTheCaller) {
+  ThreadPool pool(3);
+  for (size_t thrower : {size_t{0}, size_t{50}, size_t{99}}) {
+    EXPECT_THROW(pool.Run(100,
+                          [&](size_t i, int) {
+                            if (i == thrower) throw std::bad_alloc();
+                          }),
+                 std::bad_alloc);
+  }
+  std::atomic<int> count{0};
+  pool.Run(100, [&](size_t, int) { ++count; });
+  EXPECT_EQ(count, 100) << "the pool works on";
 }
 
 }  // namespace

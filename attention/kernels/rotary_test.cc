@@ -173,6 +173,22 @@ TYPED_TEST(RotaryTest, HistoryOfCallsDoesNotMatter) {
   }
 }
 
+TYPED_TEST(RotaryTest, EqualSizesAreNotEqualFrequencies) {
+  using T = TypeParam;
+  const auto x = TestMatrix<T>::Random(6, 8, 0, 1);
+  for (const RotaryPairing pairing : kPairings) {
+    for (const Doubles& frequencies :
+         {RotaryFrequencies(8), RotaryFrequencies(8, 500),
+          RetNetFrequencies(8)}) {
+      TestMatrix<T> y(6, 8, 0);
+      Rotate(x.view(), frequencies, pairing, 2, false, y.view());
+      ExpectNear(
+          Oracle(x.template Values<double>(), 8, frequencies, pairing, 2, 1),
+          y.Values(), kTolerance<T>, kTolerance<T>, "y");
+    }
+  }
+}
+
 TYPED_TEST(RotaryTest, NothingToRotate) {
   using T = TypeParam;
   ForEachSimdTarget([] {

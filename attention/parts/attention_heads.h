@@ -11,6 +11,7 @@
 #include <functional>
 
 #include "attention/kernels/parallel.h"
+#include "attention/kernels/softmax_attention.h"
 #include "attention/operator.h"
 #include "attention/tensor/tensor.h"
 
@@ -20,6 +21,14 @@ namespace mneme {
 template <typename T>
 T ScoreScale(const Dims& dims) {
   return static_cast<T>(1 / std::sqrt(static_cast<double>(dims.key_dim)));
+}
+
+// Every key up to the query itself, for queries that stand at query_offset,
+// query_offset + 1, ...
+inline kernels::AttentionMask CausalFrom(int64_t query_offset) {
+  kernels::AttentionMask mask;
+  mask.query_offset = query_offset;
+  return mask;
 }
 
 // Query tokens a block for a form: the whole length, `chunked`, or one.

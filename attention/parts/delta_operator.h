@@ -2,8 +2,9 @@
 //
 // The operator of the delta rule's variants, which differ in their decay:
 //
-//   S'_t = diag(e^{g_t}) S_{t-1},   S_t = S'_t + beta_t k_t (v_t - S'_t^T
-//   k_t)^T, o_t = key_dim^-1/2 S_t^T q_t.
+//   S'_t = diag(e^{g_t}) S_{t-1},
+//   S_t = S'_t + beta_t k_t (v_t - S'_t^T k_t)^T,
+//   o_t = key_dim^-1/2 S_t^T q_t.
 //
 // Keys should have unit length: the write then moves what the memory answers to
 // k_t from its old value to v_t by the fraction beta_t; with beta |k|^2 > 2 it

@@ -86,6 +86,7 @@ std::unique_ptr<CompositeState> QkvMixer::NewState(int64_t batch,
   dims.kv_heads = layout_.kv_heads;
   dims.key_dim = layout_.key_dim;
   dims.value_dim = layout_.value_dim;
+  dims.own = layout_.own;
   std::unique_ptr<State> memory = op_->NewState(dims, dtype);
   if (memory == nullptr) return nullptr;
   state->Add(std::move(memory));

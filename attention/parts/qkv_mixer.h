@@ -9,6 +9,7 @@
 #define MNEME_ATTENTION_PARTS_QKV_MIXER_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -35,6 +36,8 @@ class QkvMixer : public Mixer {
     // that has its own sets them, and the function applied after them.
     int64_t short_conv = 0;
     absl::optional<kernels::Unary> conv_activation;
+    // Sizes of the operator's own axes, for those whose state depends on them.
+    std::map<char, int64_t> own;
   };
   // heads heads of width / heads each, for queries, keys and values alike.
   static Layout EvenLayout(const MixerConfig& config);

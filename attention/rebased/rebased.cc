@@ -19,8 +19,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "attention/parts/quadratic_operator.h"
 #include "attention/parts/qkv_mixer.h"
+#include "attention/parts/quadratic_operator.h"
 #include "attention/variant.h"
 
 namespace mneme {
@@ -61,10 +61,10 @@ class RebasedMixer : public QkvMixer {
       if (!x.valid()) return;
       const Shape shape = x.shape();
       Tape* tape = x.tape();
-      x = Norm(kernels::NormKind::kLayer,
-               Reshape(x, {shape.dim(0), shape.dim(1),
-                           shape.dim(2) * shape.dim(3)}),
-               tape->Use(*gamma_[i]), tape->Use(*beta_[i]), kNormEps);
+      x = Norm(
+          kernels::NormKind::kLayer,
+          Reshape(x, {shape.dim(0), shape.dim(1), shape.dim(2) * shape.dim(3)}),
+          tape->Use(*gamma_[i]), tape->Use(*beta_[i]), kNormEps);
       (*inputs)[i] = Reshape(x, shape);
     }
   }

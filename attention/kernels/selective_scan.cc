@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "attention/kernels/selective_scan.h"
+
+#include <algorithm>
+#include <cstddef>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "attention/kernels/selective_scan.cc"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+// After foreach_target.h.
+#include "attention/kernels/exp-inl.h"
+#include "attention/kernels/lanes-inl.h"
+#include "attention/kernels/staged_tile-inl.h"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mneme::kernels {
+namespace HWY_NAMESPACE {
+namespace scan {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// A vector of channels at a time runs through a chunk of tokens, so that its
+// states stay in the first cache level. `access` is AllLanes or FirstLanes;
+// lanes outside hold zeros, which nothing below changes.
+
+// The tokens [begin, end) of a vector of channels from `col` on. states holds
+// a vector for each n. With kKeep, h and decays receive vectors [token][n];
+// else y receives the output.
+template <bool kKeep, class D, class Access, typename T>
+HWY_INLINE void ScanVector(D d, const SelectiveScan<T>& s, size_t begin,
+                           size_t end, size_t col, const Access& access,
+                           T* HWY_RESTRICT states, MatrixView<T> y,
+                           T* HWY_RESTRICT h, T* HWY_RESTRICT decays) {
+  const size_t state_dim = s.a.rows, lanes = hn::Lanes(d);
+  for (size_t t = begin; t < end; ++t) {
+    const auto x = access.Load(s.x.row(t) + col);
+    const auto dt = access.Load(s.dt.row(t) + col);
+    const auto input = hn::Mul(dt, x);
+    auto sum =
+        s.d == nullptr ? hn::Zero(d) : hn::Mul(access.Load(s.d + col), x);
+    for (size_t n = 0; n < state_dim; ++n) {
+      T* const at = states + n * lanes;
+      const auto decay =
+          FastExpNonPositive(d, hn::Mul(dt, access.Load(s.a.row(n) + col)));
+      const auto state = hn::MulAdd(decay, hn::Load(d, at),
+                                    hn::Mul(input, hn::Set(d, s.b.row(t)[n])));
+      hn::Store(state, d, at);
+      if constexpr (kKeep) {
+        hn::Store(state, d, h + n * lanes);
+        hn::Store(decay, d, decays + n * lanes);
+      } else {
+        sum = hn::MulAdd(hn::Set(d, s.c.row(t)[n]), state, sum);
+      }
+    }
+    if constexpr (kKeep) {
+      h += state_dim * lanes;
+      decays += state_dim * lanes;
+    } else {
+      access.Store(sum, y.row(t) + col);
+    }
+  }
+}
+
+// Between a state [state_dim, channels] and the vectors of some channels.
+template <class D, class Access, typename T>
+HWY_INLINE void LoadStates(D d, MatrixView<const T> from, size_t col,
+                           const Access& access, T* to) {
+  for (size_t n = 0; n < from.rows; ++n) {
+    hn::Store(access.Load(from.row(n) + col), d, to + n * hn::Lanes(d));
+  }
+}
+template <class D, class Access, typename T>
+HWY_INLINE void StoreStates(D d, const T* from, size_t col,
+                            const Access& access, MatrixView<T> to) {
+  for (size_t n = 0; n < to.rows; ++n) {
+    access.Store(hn::Load(d, from + n * hn::Lanes(d)), to.row(n) + col);
+  }
+}
+
+template <typename T>
+HWY_FLATTEN void Forward(const SelectiveScan<T>& s, T* state, MatrixView<T> y,
+                         T* saved) {
+  const hn::ScalableTag<T> d;
+  const size_t length = s.x.rows, channels = s.x.cols, state_dim = s.a.rows;
+  const size_t chunk = std::min(s.chunk, length);
+  T* states = nullptr;
+  recurrence::LayOutScratch<T>(
+      [&](const auto& take) { states = take(state_dim * hn::Lanes(d)); });
+  const MatrixView<T> all(state, state_dim, channels);
+  ForEachVector(d, channels, [&](size_t col, const auto& access) HWY_ATTR {
+    LoadStates<decltype(d)>(d, MatrixView<const T>(all), col, access, states);
+    for (size_t begin = 0; begin < length; begin += chunk) {
+      if (saved != nullptr) {
+        StoreStates(d, states, col, access,
+                    MatrixView<T>(saved + begin / chunk * state_dim * channels,
+                                  state_dim, channels));
+      }
+      ScanVector<false, decltype(d)>(d, s, begin,
+                                     std::min(length, begin + chunk), col,
+                                     access, states, y, nullptr, nullptr);
+    }
+    StoreStates(d, states, col, access, all);
+  });
+}
+
+// With z the gradient by a token's state, a the transition, e = e^{dt a} and h'
+// the state before,
+//
+//   z += c d_y;  d_c = d_y . h;  d_b = (dt x) . z;  d_x = d d_y + dt sum_n b z;
+//   d_dt = sum_n z (a e h' + b x);  d_a += dt e h' z;  z <- e z,
+//
+// where the dots are over channels: they are gathered lane by lane.
+template <typename T>
+class Backward {
+ public:
+  Backward(const SelectiveScan<T>& s, MatrixView<const T> d_y,
+           const SelectiveScanGradients<T>& gradients)
+      : s_(s),
+        length_(s.x.rows),
+        channels_(s.x.cols),
+        state_dim_(s.a.rows),
+        d_y_(d_y),
+        gradients_(gradients) {}
+
+  void Run(const T* saved, T* d_state) {
+    if (length_ == 0) return;
+    const size_t chunk = std::min(s_.chunk, length_);
+    const size_t vectors = state_dim_ * hn::Lanes(D());
+    recurrence::LayOutScratch<T>([&](const auto& take) {
+      h_ = take((chunk + 1) * vectors);
+      decays_ = take(chunk * vectors);
+      d_b_ = take(chunk * vectors);
+      d_c_ = take(chunk * vectors);
+      states_ = take(vectors);
+      d_a_ = take(vectors);
+    });
+    for (size_t i = (length_ + chunk - 1) / chunk; i-- > 0;) {
+      const size_t begin = i * chunk, end = std::min(length_, begin + chunk);
+      std::fill_n(d_b_, (end - begin) * vectors, T{0});
+      std::fill_n(d_c_, (end - begin) * vectors, T{0});
+      RunChunk(begin, end, saved + i * state_dim_ * channels_, d_state);
+      AddSums(begin, end, d_b_, gradients_.d_b);
+      AddSums(begin, end, d_c_, gradients_.d_c);
+    }
+  }
+
+ private:
+  using D = hn::ScalableTag<T>;
+  using V = hn::VFromD<D>;
+
+  HWY_FLATTEN HWY_NOINLINE void RunChunk(size_t begin, size_t end,
+                                         const T* saved, T* d_state) {
+    const D d;
+    const size_t vectors = state_dim_ * hn::Lanes(d);
+    const MatrixView<T> z(d_state, state_dim_, channels_);
+    ForEachVector(d, channels_, [&](size_t col, const auto& access) HWY_ATTR {
+      LoadStates(d, MatrixView<const T>(saved, state_dim_, channels_), col,
+                 access, h_);
+      std::copy_n(h_, vectors, states_);
+      ScanVector<true>(d, s_, begin, end, col, access, states_, MatrixView<T>(),
+                       h_ + vectors, decays_);
+      LoadStates(d, MatrixView<const T>(z), col, access, states_);  // now z
+      std::fill_n(d_a_, vectors, T{0});
+      V d_d = hn::Zero(d);
+      for (size_t t = end; t-- > begin;) {
+        d_d = hn::Add(d_d, RunToken(d, t, t - begin, col, access));
+      }
+      StoreStates(d, states_, col, access, z);
+      if (gradients_.d_d != nullptr) Add(d_d, access, gradients_.d_d + col);
+      for (size_t n = 0; n < state_dim_ && gradients_.d_a.data != nullptr;
+           ++n) {
+        Add(hn::Load(d, d_a_ + n * hn::Lanes(d)), access,
+            gradients_.d_a.row(n) + col);
+      }
+    });
+  }
+
+  // Token t, the i-th of the chunk; returns its share in d_d.
+  template <class Access>
+  HWY_INLINE V RunToken(D d, size_t t, size_t i, size_t col,
+                        const Access& access) {
+    const size_t lanes = hn::Lanes(d), vectors = state_dim_ * lanes;
+    const T *before = h_ + i * vectors, *after = before + vectors;
+    const T* decays = decays_ + i * vectors;
+    T *d_b = d_b_ + i * vectors, *d_c = d_c_ + i * vectors;
+    const V x = access.Load(s_.x.row(t) + col);
+    const V dt = access.Load(s_.dt.row(t) + col);
+    const V d_y = access.Load(d_y_.row(t) + col);
+    const V input = hn::Mul(dt, x);
+    V write = hn::Zero(d);  // sum_n b z
+    V fade = hn::Zero(d);   // sum_n z a e h'
+    for (size_t n = 0; n < state_dim_; ++n) {
+      const size_t at = n * lanes;
+      const V z = hn::MulAdd(hn::Set(d, s_.c.row(t)[n]), d_y,
+                             hn::Load(d, states_ + at));
+      hn::Store(hn::MulAdd(d_y, hn::Load(d, after + at), hn::Load(d, d_c + at)),
+                d, d_c + at);
+      hn::Store(hn::MulAdd(input, z, hn::Load(d, d_b + at)), d, d_b + at);
+      write = hn::MulAdd(hn::Set(d, s_.b.row(t)[n]), z, write);
+      const V faded = hn::Mul(hn::Load(d, decays + at), z);
+      const V path = hn::Mul(faded, hn::Load(d, before + at));
+      fade = hn::MulAdd(access.Load(s_.a.row(n) + col), path, fade);
+      hn::Store(hn::MulAdd(dt, path, hn::Load(d, d_a_ + at)), d, d_a_ + at);
+      hn::Store(faded, d, states_ + at);
+    }
+    if (gradients_.d_x.data != nullptr) {
+      V d_x = hn::Mul(dt, write);
+      if (s_.d != nullptr) {
+        d_x = hn::MulAdd(access.Load(s_.d + col), d_y, d_x);
+      }
+      Add(d_x, access, gradients_.d_x.row(t) + col);
+    }
+    if (gradients_.d_dt.data != nullptr) {
+      Add(hn::MulAdd(write, x, fade), access, gradients_.d_dt.row(t) + col);
+    }
+    return hn::Mul(x, d_y);
+  }
+
+  template <class Access>
+  static HWY_INLINE void Add(V v, const Access& access, T* to) {
+    access.Store(hn::Add(v, access.Load(to)), to);
+  }
+
+  HWY_NOINLINE void AddSums(size_t begin, size_t end, const T* sums,
+                            MatrixView<T> to) const {
+    if (to.data == nullptr) return;
+    const D d;
+    for (size_t t = begin; t < end; ++t) {
+      for (size_t n = 0; n < state_dim_; ++n, sums += hn::Lanes(d)) {
+        to.row(t)[n] += hn::GetLane(hn::SumOfLanes(d, hn::Load(d, sums)));
+      }
+    }
+  }
+
+  const SelectiveScan<T>& s_;
+  const size_t length_, channels_, state_dim_;
+  const MatrixView<const T> d_y_;
+  const SelectiveScanGradients<T>& gradients_;
+  // Vectors [token][n] of the channels at work: states (and the one before the
+  // chunk), decays; sums over all channels so far.
+  T *h_ = nullptr, *decays_ = nullptr, *d_b_ = nullptr, *d_c_ = nullptr;
+  T *states_ = nullptr, *d_a_ = nullptr;  // vectors [n]
+};
+
+}  // namespace scan
+
+void ScanForwardFloat(const SelectiveScan<float>& s, float* state,
+                      MatrixView<float> y, float* saved) {
+  scan::Forward(s, state, y, saved);
+}
+void ScanForwardDouble(const SelectiveScan<double>& s, double* state,
+                       MatrixView<double> y, double* saved) {
+  scan::Forward(s, state, y, saved);
+}
+void ScanBackwardFloat(const SelectiveScan<float>& s, const float* saved,
+                       MatrixView<const float> d_y, float* d_state,
+                       const SelectiveScanGradients<float>& gradients) {
+  scan::Backward<float>(s, d_y, gradients).Run(saved, d_state);
+}
+void ScanBackwardDouble(const SelectiveScan<double>& s, const double* saved,
+                        MatrixView<const double> d_y, double* d_state,
+                        const SelectiveScanGradients<double>& gradients) {
+  scan::Backward<double>(s, d_y, gradients).Run(saved, d_state);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace mneme::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mneme::kernels {
+
+HWY_EXPORT(ScanForwardFloat);
+HWY_EXPORT(ScanForwardDouble);
+HWY_EXPORT(ScanBackwardFloat);
+HWY_EXPORT(ScanBackwardDouble);
+
+void SelectiveScanForward(const SelectiveScan<float>& s, float* state,
+                          MatrixView<float> y, float* saved) {
+  HWY_DYNAMIC_DISPATCH(ScanForwardFloat)(s, state, y, saved);
+}
+void SelectiveScanForward(const SelectiveScan<double>& s, double* state,
+                          MatrixView<double> y, double* saved) {
+  HWY_DYNAMIC_DISPATCH(ScanForwardDouble)(s, state, y, saved);
+}
+void SelectiveScanBackward(const SelectiveScan<float>& s, const float* saved,
+                           MatrixView<const float> d_y, float* d_state,
+                           const SelectiveScanGradients<float>& gradients) {
+  HWY_DYNAMIC_DISPATCH(ScanBackwardFloat)(s, saved, d_y, d_state, gradients);
+}
+void SelectiveScanBackward(const SelectiveScan<double>& s, const double* saved,
+                           MatrixView<const double> d_y, double* d_state,
+                           const SelectiveScanGradients<double>& gradients) {
+  HWY_DYNAMIC_DISPATCH(ScanBackwardDouble)(s, saved, d_y, d_state, gradients);
+}
+
+}  // namespace mneme::kernels
+#endif  // HWY_ONCE

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "attention/kernels/selective_scan.h"
+
+#include <cmath>
+#include <cstddef>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "attention/kernels/kernel_testing.h"
+#include "attention/kernels/test_matrix.h"
+#include "gtest/gtest.h"
+
+namespace mneme::kernels {
+namespace {
+
+using Values = std::vector<double>;
+
+struct Shape {
+  size_t length, channels, state_dim, chunk;
+  double step;  // typical size of dt; with a down to -3, strong from 10 on
+};
+
+// One token, chunks that do and do not divide the length, channels that are not
+// whole vectors.
+const Shape kShapes[] = {{1, 16, 16, 32, 0.1},  {7, 5, 3, 1, 0.1},
+                         {33, 17, 4, 8, 0.5},   {64, 40, 16, 32, 0.05},
+                         {50, 33, 5, 1000, 20}, {24, 3, 1, 7, 20}};
+
+template <typename T>
+struct Problem {
+  explicit Problem(const Shape& s)
+      : shape(s),
+        x(TestMatrix<T>::Random(s.length, s.channels, 3, 1)),
+        dt(TestMatrix<T>::Random(s.length, s.channels, 1, 2, s.step)),
+        a(TestMatrix<T>::Random(s.state_dim, s.channels, 2, 3)),
+        b(TestMatrix<T>::Random(s.length, s.state_dim, 4, 4)),
+        c(TestMatrix<T>::Random(s.length, s.state_dim, 5, 5)),
+        d_y(TestMatrix<T>::Random(s.length, s.channels, 2, 6)),
+        d(RandomValues<T>(s.channels, 7)),
+        state(RandomValues<T>(s.state_dim * s.channels, 8)),
+        d_state(RandomValues<T>(s.state_dim * s.channels, 9)) {
+    for (size_t e = 0; e < s.channels; ++e) {
+      for (size_t t = 0; t < s.length; ++t) {
+        dt.view()(t, e) = std::abs(dt.view()(t, e));
+      }
+      for (size_t n = 0; n < s.state_dim; ++n) {
+        a.view()(n, e) = -std::abs(a.view()(n, e));
+      }
+    }
+  }
+
+  SelectiveScan<T> Arguments() const {
+    SelectiveScan<T> s;
+    s.x = x.view();
+    s.dt = dt.view();
+    s.a = a.view();
+    s.b = b.view();
+    s.c = c.view();
+    s.d = d.data();
+    s.chunk = shape.chunk;
+    return s;
+  }
+
+  Shape shape;
+  TestMatrix<T> x, dt, a, b, c, d_y;
+  std::vector<T> d, state, d_state;
+};
+
+template <typename T>
+struct Results {
+  std::vector<T> y, state, d_x, d_dt, d_a, d_b, d_c, d_d, d_state;
+};
+
+// Adds the gradients to outputs that hold `initial`.
+template <typename T>
+Results<T> Evaluate(const Problem<T>& p, T initial = 0) {
+  const Shape& s = p.shape;
+  Results<T> r;
+  TestMatrix<T> y(s.length, s.channels, 3, 99);
+  r.state = p.state;
+  std::vector<T> saved(
+      SelectiveScanSavedSize(s.length, s.chunk, s.state_dim, s.channels));
+  SelectiveScanForward(p.Arguments(), r.state.data(), y.view(), saved.data());
+  TestMatrix<T> d_x(s.length, s.channels, 3, initial);
+  TestMatrix<T> d_dt(s.length, s.channels, 2, initial);
+  TestMatrix<T> d_a(s.state_dim, s.channels, 1, initial);
+  TestMatrix<T> d_b(s.length, s.state_dim, 2, initial);
+  TestMatrix<T> d_c(s.length, s.state_dim, 1, initial);
+  r.d_state = p.d_state;
+  r.d_d.assign(s.channels, initial);
+  SelectiveScanBackward(p.Arguments(), saved.data(), p.d_y.view(),
+                        r.d_state.data(),
+                        {d_x.view(), d_dt.view(), d_a.view(), d_b.view(),
+                         d_c.view(), r.d_d.data()});
+  EXPECT_TRUE(y.GapsIntact() && d_x.GapsIntact() && d_dt.GapsIntact() &&
+              d_a.GapsIntact() && d_b.GapsIntact() && d_c.GapsIntact());
+  r.y = y.Values();
+  r.d_x = d_x.Values();
+  r.d_dt = d_dt.Values();
+  r.d_a = d_a.Values();
+  r.d_b = d_b.Values();
+  r.d_c = d_c.Values();
+  return r;
+}
+
+// The definition, and the function that the gradients are those of.
+template <typename T>
+double Loss(const Problem<T>& p, Values* y, Values* state) {
+  const Shape& s = p.shape;
+  state->assign(p.state.begin(), p.state.end());
+  y->clear();
+  double loss = 0;
+  for (size_t t = 0; t < s.length; ++t) {
+    for (size_t e = 0; e < s.channels; ++e) {
+      const double x = p.x.view()(t, e), dt = p.dt.view()(t, e);
+      double sum = p.d[e] * x;
+      for (size_t n = 0; n < s.state_dim; ++n) {
+        double& h = (*state)[n * s.channels + e];
+        h = std::exp(dt * p.a.view()(n, e)) * h + dt * p.b.view()(t, n) * x;
+        sum += p.c.view()(t, n) * h;
+      }
+      y->push_back(sum);
+      loss += sum * p.d_y.view()(t, e);
+    }
+  }
+  for (size_t i = 0; i < state->size(); ++i) loss += (*state)[i] * p.d_state[i];
+  return loss;
+}
+
+template <typename T>
+class SelectiveScanTest : public testing::Test {};
+using NumberTypes = testing::Types<float, double>;
+TYPED_TEST_SUITE(SelectiveScanTest, NumberTypes);
+
+TYPED_TEST(SelectiveScanTest, EqualsTheDefinition) {
+  const double relative = std::is_same<TypeParam, float>::value ? 1e-4 : 1e-12;
+  for (const Shape& shape : kShapes) {
+    SCOPED_TRACE("length " + std::to_string(shape.length));
+    const Problem<TypeParam> problem(shape);
+    Values y, state;
+    Loss(problem, &y, &state);
+    ForEachSimdTarget([&] {
+      const Results<TypeParam> actual = Evaluate(problem);
+      ExpectNear(y, actual.y, relative, relative, "y");
+      ExpectNear(state, actual.state, relative, relative, "state");
+    });
+  }
+}
+
+TYPED_TEST(SelectiveScanTest, GradientsEqualCentralDifferences) {
+  // Differences need double; float is held to the same, up to its rounding.
+  const double absolute = std::is_same<TypeParam, float>::value ? 1e-3 : 1e-5;
+  for (const Shape& shape : {Shape{7, 5, 3, 2, 0.3}, Shape{5, 18, 2, 64, 3}}) {
+    SCOPED_TRACE("length " + std::to_string(shape.length));
+    Problem<double> p(shape);
+    const Problem<TypeParam> problem(shape);
+    const auto loss = [&] {
+      Values y, state;
+      return Loss(p, &y, &state);
+    };
+    const auto differences = [&](TestMatrix<double>* m) {
+      Values result;
+      for (size_t r = 0; r < m->view().rows; ++r) {
+        for (size_t c = 0; c < m->view().cols; ++c) {
+          Values entry = {m->view()(r, c)};
+          const double original = entry[0];
+          result.push_back(CentralDifferences(&entry, [&] {
+            m->view()(r, c) = entry[0];
+            return loss();
+          })[0]);
+          m->view()(r, c) = original;
+        }
+      }
+      for (double& d : result) d += 5;
+      return result;
+    };
+    const Values d_x = differences(&p.x), d_dt = differences(&p.dt),
+                 d_a = differences(&p.a), d_b = differences(&p.b),
+                 d_c = differences(&p.c);
+    Values d_d = CentralDifferences(&p.d, loss);
+    for (double& d : d_d) d += 5;
+    const Values d_state = CentralDifferences(&p.state, loss);
+    ForEachSimdTarget([&] {
+      const Results<TypeParam> actual = Evaluate(problem, TypeParam{5});
+      ExpectNear(d_x, actual.d_x, 1e-3, absolute, "d_x");
+      ExpectNear(d_dt, actual.d_dt, 1e-3, absolute, "d_dt");
+      ExpectNear(d_a, actual.d_a, 1e-3, absolute, "d_a");
+      ExpectNear(d_b, actual.d_b, 1e-3, absolute, "d_b");
+      ExpectNear(d_c, actual.d_c, 1e-3, absolute, "d_c");
+      ExpectNear(d_d, actual.d_d, 1e-3, absolute, "d_d");
+      ExpectNear(d_state, actual.d_state, 1e-3, absolute, "d_state");
+    });
+  }
+}
+
+}  // namespace
+}  // namespace mneme::kernels

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Token shift: what the RWKV family has in place of a short convolution. Every
+// projection reads a mixture of a token's input and that of the token before.
+
+#ifndef MNEME_ATTENTION_PARTS_TOKEN_SHIFT_H_
+#define MNEME_ATTENTION_PARTS_TOKEN_SHIFT_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "attention/state.h"
+#include "attention/tensor/tape.h"
+
+namespace mneme {
+
+// The last input of each sequence, [batch, channels].
+std::unique_ptr<State> NewTokenShiftState(int64_t batch, int64_t channels,
+                                          DType dtype);
+
+// x_{t-1} - x_t for x [batch, length, channels]: x + mu * this is x_t for
+// mu = 0 and x_{t-1} for mu = 1. The input before the first is state's, which
+// is advanced, or zero for null. With a state nothing is differentiable.
+Variable TokenShiftDifference(Variable x, State* state);
+
+}  // namespace mneme
+
+#endif  // MNEME_ATTENTION_PARTS_TOKEN_SHIFT_H_
