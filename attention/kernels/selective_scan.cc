@@ -96,9 +96,9 @@ HWY_FLATTEN void Forward(const SelectiveScan<T>& s, T* state, MatrixView<T> y,
                     MatrixView<T>(saved + begin / chunk * state_dim * channels,
                                   state_dim, channels));
       }
-      ScanVector<false, decltype(d)>(d, s, begin,
-                                     std::min(length, begin + chunk), col,
-                                     access, states, y, nullptr, nullptr);
+      ScanVector<false, decltype(d)>(
+          d, s, begin, std::min(length, begin + chunk), col, access, states, y,
+          static_cast<T*>(nullptr), static_cast<T*>(nullptr));
     }
     StoreStates(d, states, col, access, all);
   });
