@@ -17,10 +17,11 @@
 //   o_i   = s [ e^{G_i} S_in^T q_i + sum_{j <= i} (q_i . k_j) e^{G_i - G_j} v_j
 //   ] S_out = e^{G_C} S_in + sum_j e^{G_C - G_j} k_j v_j^T
 //
-// and only differences G_i - G_j <= 0 are exponentiated, so nothing overflows.
-// chunk >= length is the fully parallel form; chunk = 1 is the recurrence.
-// Reductions have a fixed shape for given (length, dims, chunk, SIMD target).
-// Single-threaded; safe to call concurrently.
+// and e^{G_i - G_j} is a product of factors e^g <= 1, so nothing overflows, and
+// a decay of -infinity is an exact reset. chunk >= length is the fully parallel
+// form; chunk = 1 is the recurrence. Reductions have a fixed shape for given
+// (length, dims, chunk, SIMD target). Single-threaded; safe to call
+// concurrently.
 
 #ifndef MNEME_ATTENTION_KERNELS_ADDITIVE_RECURRENCE_H_
 #define MNEME_ATTENTION_KERNELS_ADDITIVE_RECURRENCE_H_

@@ -73,16 +73,20 @@ TYPED_TEST(AdditiveRecurrenceEdgeTest, OutputsMayBeUnwanted) {
 // A null gradient by den is zero, even if that by the final state is not.
 TYPED_TEST(AdditiveRecurrenceEdgeTest, DenGradientMayBeNull) {
   for (size_t chunk : {1, 64}) {
-    Problem<TypeParam> problem({70, 5, 8, chunk, Decay::kSlow, true});
-    problem.d_den.assign(problem.d_den.size(), 0);
+    Problem<TypeParam> zero({70, 5, 8, chunk, Decay::kSlow, true});
+    zero.d_den.assign(zero.d_den.size(), 0);
+    Problem<TypeParam> null = zero;
+    null.d_den.clear();
     ForEachSimdTarget([&] {
-      Results<TypeParam> r = Forward(problem);
-      Backward(problem, TypeParam{0}, &r);
-      std::vector<TypeParam> d_state = problem.d_state;
-      AdditiveRecurrenceBackward(problem.Arguments(), r.saved.data(),
-                                 problem.d_o.view(), nullptr, d_state.data(),
-                                 {});
-      EXPECT_EQ(d_state, r.d_state);
+      Results<TypeParam> expected = Forward(zero);
+      Results<TypeParam> actual = expected;
+      Backward(zero, TypeParam{0}, &expected);
+      Backward(null, TypeParam{0}, &actual);
+      EXPECT_EQ(actual.d_q, expected.d_q);
+      EXPECT_EQ(actual.d_k, expected.d_k);
+      EXPECT_EQ(actual.d_v, expected.d_v);
+      EXPECT_EQ(actual.d_log_decay, expected.d_log_decay);
+      EXPECT_EQ(actual.d_state, expected.d_state);
     });
   }
 }

@@ -74,7 +74,7 @@ struct Problem {
         k(TestMatrix<T>::Random(s.length, s.key_dim, 5, 2)),
         v(TestMatrix<T>::Random(s.length, s.value_dim, 1, 3)),
         d_o(TestMatrix<T>::Random(s.length, s.value_dim, 2, 4)),
-        d_den(RandomValues<T>(s.length, 6)),
+        d_den(RandomValues<T>(s.normaliser ? s.length : 0, 6)),
         state(RandomValues<T>(StateSize(), 7)),
         d_state(RandomValues<T>(StateSize(), 8)) {
     for (double g : LogDecays(s)) log_decay.push_back(static_cast<T>(g));
@@ -128,7 +128,8 @@ Results<T> Forward(const Problem<T>& p) {
   return r;
 }
 
-// Adds the gradients to outputs that hold `initial`.
+// Adds the gradients to outputs that hold `initial`. An empty p.d_den is passed
+// as null.
 template <typename T>
 void Backward(const Problem<T>& p, T initial, Results<T>* r) {
   const Shape& s = p.shape;
@@ -143,7 +144,7 @@ void Backward(const Problem<T>& p, T initial, Results<T>* r) {
   gradients.d_v = d_v.view();
   if (s.decay != Decay::kNone) gradients.d_log_decay = r->d_log_decay.data();
   AdditiveRecurrenceBackward(p.Arguments(), r->saved.data(), p.d_o.view(),
-                             s.normaliser ? p.d_den.data() : nullptr,
+                             p.d_den.empty() ? nullptr : p.d_den.data(),
                              r->d_state.data(), gradients);
   EXPECT_TRUE(d_q.GapsIntact() && d_k.GapsIntact() && d_v.GapsIntact());
   r->d_q = d_q.Values();
