@@ -14,8 +14,9 @@
 // The chunked form computes C tokens at a time with matrix products. With
 // G_i = sum of g from the chunk's first token to i,
 //
-//   o_i   = s [ e^{G_i} S_in^T q_i + sum_{j <= i} (q_i . k_j) e^{G_i - G_j} v_j
-//   ] S_out = e^{G_C} S_in + sum_j e^{G_C - G_j} k_j v_j^T
+//   o_i   = s [ e^{G_i} S_in^T q_i
+//               + sum_{j <= i} (q_i . k_j) e^{G_i - G_j} v_j ]
+//   S_out = e^{G_C} S_in + sum_j e^{G_C - G_j} k_j v_j^T
 //
 // and e^{G_i - G_j} is a product of factors e^g <= 1, so nothing overflows, and
 // a decay of -infinity is an exact reset. chunk >= length is the fully parallel
