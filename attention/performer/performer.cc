@@ -16,7 +16,8 @@
 // the future unless nothing is added to the features; here c_t is the largest
 // exponent up to token t, and the state shrinks by e^(c_{t-1} - c_t) whenever
 // it rises: a log decay of the additive recurrence. Nothing is added to
-// features or denominators (eps = 0), so every c cancels exactly: no output
+// features (eps = 0), and to denominators only what keeps a token whose
+// products all underflow at 0 instead of NaN, so every c cancels: no output
 // depends on it, gradients need not flow through it, and all forms compute one
 // function.
 
