@@ -14,10 +14,8 @@
 #include <algorithm>
 #include <cstddef>
 
-#include "attention/kernels/chunk_decay-inl.h"
-#include "attention/kernels/exp-inl.h"
+#include "attention/kernels/block_decay-inl.h"
 #include "attention/kernels/gated_delta.h"
-#include "attention/kernels/gemm-inl.h"
 #include "attention/kernels/lanes-inl.h"
 #include "hwy/highway.h"
 
@@ -27,46 +25,24 @@ namespace HWY_NAMESPACE {
 namespace delta {
 namespace hn = hwy::HWY_NAMESPACE;
 
-constexpr size_t kBlock = kGatedDeltaBlock;
-
-// target (+)= op(a) op(b).
-template <typename T>
-void Product(Transpose transpose_a, Transpose transpose_b,
-             MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> target,
-             T beta = 0) {
-  GemmEpilogue<T> epilogue;
-  epilogue.beta = beta;
-  GemmTiled<T>(transpose_a, transpose_b, a, b, target, epilogue);
-}
-
-// Row r *= factors[r].
-template <typename T>
-HWY_NOINLINE void ScaleStateRows(const T* factors, MatrixView<T> m) {
-  const hn::ScalableTag<T> d;
-  for (size_t r = 0; r < m.rows; ++r) {
-    T* row = m.row(r);
-    const auto factor = hn::Set(d, factors[r]);
-    ForEachVector(d, m.cols, [&](size_t c, const auto& lanes) HWY_ATTR {
-      lanes.Store(hn::Mul(factor, lanes.Load(row + c)), row + c);
-    });
-  }
-}
+static_assert(kBlock == kGatedDeltaBlock);
 
 // Use: Start, then Substitute, then Advance. Matrices have a row per token.
 template <typename T>
 class Block {
  public:
   explicit Block(const GatedDelta<T>& a)
-      : a_(a), key_dim_(a.q.cols), value_dim_(a.v.cols) {}
+      : a_(a),
+        key_dim_(a.q.cols),
+        value_dim_(a.v.cols),
+        decay_(a.log_decay, key_dim_) {}
 
   template <class Take>
   void LayOut(const Take& take) {
     const auto matrix = [&](size_t rows, size_t cols) {
       return MatrixView<T>(take(rows * cols), rows, cols);
     };
-    factor_ = matrix(kBlock, key_dim_);
-    from_start_ = matrix(kBlock, key_dim_);
-    to_end_ = matrix(kBlock, key_dim_);
+    decay_.LayOut(take);
     key_end_ = matrix(kBlock, key_dim_);
     readers_ = matrix(2 * kBlock, key_dim_);
     reads_ = matrix(2 * kBlock, value_dim_);
@@ -78,30 +54,20 @@ class Block {
   }
 
   // To be called once after LayOut.
-  void Initialise() {
-    // Without decay these stay.
-    for (const MatrixView<T>& m : {factor_, from_start_, to_end_}) {
-      std::fill_n(m.data, m.rows * m.cols, T{1});
-    }
-  }
+  void Initialise() { decay_.Initialise(); }
 
-  // The factors e^g of the block's tokens, for Step.
-  const T* Factors(size_t t) {
-    if (decays()) ComputeFactors(t, 1);
-    return factor_.data;
-  }
+  // The factors e^g of one token, for Step.
+  const T* Factors(size_t t) { return decay_.Factors(t); }
 
   void Start(size_t begin, size_t rows, MatrixView<const T> state) {
     begin_ = begin;
     rows_ = rows;
-    if (decays()) {
-      ComputeFactors(begin, rows);
-      MultiplyFactors();
-    }
+    decay_.Start(begin, rows);
     for (size_t i = 0; i < rows; ++i) {
-      DecayToken(k(i), T{1}, from_start_.row(i), readers_.row(i));
-      DecayToken(q(i), a_.scale, from_start_.row(i), readers_.row(rows + i));
-      DecayToken(k(i), T{1}, to_end_.row(i), key_end_.row(i));
+      DecayToken(k(i), T{1}, from_start(i), key_dim_, readers_.row(i));
+      DecayToken(q(i), a_.scale, from_start(i), key_dim_,
+                 readers_.row(rows + i));
+      DecayToken(k(i), T{1}, to_end(i), key_dim_, key_end_.row(i));
     }
     Product<T>(Transpose::kNo, Transpose::kNo, readers(), state,
                reads_.Rows(0, 2 * rows));
@@ -139,18 +105,17 @@ class Block {
                T{1});
   }
 
-  bool decays() const { return a_.log_decay.data != nullptr; }
+  bool decays() const { return decay_.decays(); }
   size_t rows() const { return rows_; }
   const T* q(size_t i) const { return a_.q.row(begin_ + i); }
   const T* k(size_t i) const { return a_.k.row(begin_ + i); }
   const T* v(size_t i) const { return a_.v.row(begin_ + i); }
   T beta(size_t i) const { return *a_.beta.row(begin_ + i); }
-  // e^g; and the products of it from the block's start to a token, from behind
-  // it to the block's end, and across the block.
-  const T* factor(size_t i) const { return factor_.row(i); }
-  const T* from_start(size_t i) const { return from_start_.row(i); }
-  const T* to_end(size_t i) const { return to_end_.row(i); }
-  const T* total() const { return from_start_.row(rows_ - 1); }
+  // See BlockDecay.
+  const T* factor(size_t i) const { return decay_.factor(i); }
+  const T* from_start(size_t i) const { return decay_.from_start(i); }
+  const T* to_end(size_t i) const { return decay_.to_end(i); }
+  const T* total() const { return decay_.total(); }
   // What reads S_in: k_i d_i, and after them s q_i d_i.
   MatrixView<const T> readers() const { return readers_.Rows(0, 2 * rows_); }
   MatrixView<const T> key_end() const { return key_end_.Rows(0, rows_); }
@@ -164,49 +129,6 @@ class Block {
  private:
   const T* Read(size_t i) const { return reads_.row(i); }
 
-  HWY_NOINLINE void ComputeFactors(size_t begin, size_t rows) {
-    const hn::ScalableTag<T> d;
-    for (size_t i = 0; i < rows; ++i) {
-      T* factor = factor_.row(i);
-      const T* g = a_.log_decay.row(begin + i);
-      if (a_.log_decay.cols == 1) {
-        std::fill_n(factor, key_dim_, recurrence::DecayFactor(g, 0));
-        continue;
-      }
-      ForEachVector(d, key_dim_, [&](size_t c, const auto& lanes) HWY_ATTR {
-        lanes.Store(FastExpNonPositive(d, lanes.Load(g + c)), factor + c);
-      });
-    }
-  }
-
-  HWY_NOINLINE void MultiplyFactors() {
-    std::copy_n(factor_.row(0), key_dim_, from_start_.row(0));
-    for (size_t i = 1; i < rows_; ++i) {
-      Chain(from_start_.row(i - 1), factor_.row(i), from_start_.row(i));
-    }
-    std::fill_n(to_end_.row(rows_ - 1), key_dim_, T{1});
-    for (size_t i = rows_ - 1; i-- > 0;) {
-      Chain(to_end_.row(i + 1), factor_.row(i + 1), to_end_.row(i));
-    }
-  }
-
-  void Chain(const T* product, const T* factor, T* next) const {
-    const hn::ScalableTag<T> d;
-    ForEachVector(d, key_dim_, [&](size_t c, const auto& lanes) HWY_ATTR {
-      const auto x = hn::Mul(lanes.Load(product + c), lanes.Load(factor + c));
-      lanes.Store(recurrence::FlushSubnormals(d, x), next + c);
-    });
-  }
-
-  void DecayToken(const T* x, T scale, const T* decay, T* y) const {
-    const hn::ScalableTag<T> d;
-    const auto s = hn::Set(d, scale);
-    ForEachVector(d, key_dim_, [&](size_t c, const auto& lanes) HWY_ATTR {
-      lanes.Store(hn::Mul(hn::Mul(s, lanes.Load(x + c)), lanes.Load(decay + c)),
-                  y + c);
-    });
-  }
-
   // Both score matrices, a vector of columns j at a time. The lanes of
   // decayed_keys_ hold k_j d_ij while i runs down the rows, beginning with k_i
   // at j = i: later tokens are still zero, so that not even a NaN of theirs is
@@ -219,7 +141,7 @@ class Block {
       for (size_t i = col; i < rows_; ++i) {
         const auto self = hn::Eq(hn::Iota(d, static_cast<T>(col)),
                                  hn::Set(d, static_cast<T>(i)));
-        const T *q_i = q(i), *k_i = k(i), *factor = factor_.row(i);
+        const T *q_i = q(i), *k_i = k(i), *factor = this->factor(i);
         auto key_score = hn::Zero(d), query_score = hn::Zero(d);
         for (size_t c = 0; c < key_dim_; ++c) {
           T* decayed = decayed_keys_ + c * lanes;
@@ -243,8 +165,8 @@ class Block {
   size_t begin_ = 0;
   size_t rows_ = 0;
 
-  MatrixView<T> factor_, from_start_, to_end_, key_end_;
-  MatrixView<T> readers_, reads_;
+  BlockDecay<T> decay_;
+  MatrixView<T> key_end_, readers_, reads_;
   MatrixView<T> error_, update_;
   MatrixView<T> key_scores_, query_scores_;
   T* decayed_keys_ = nullptr;

@@ -25,14 +25,6 @@ namespace delta {
 namespace hn = hwy::HWY_NAMESPACE;
 
 template <typename T>
-HWY_FLATTEN HWY_NOINLINE T DotRows(const T* x, const T* y, size_t n) {
-  const hn::ScalableTag<T> d;
-  return SumVectors(d, n, [&](auto sum, size_t i, const auto& lanes) HWY_ATTR {
-    return hn::MulAdd(lanes.Load(x + i), lanes.Load(y + i), sum);
-  });
-}
-
-template <typename T>
 class Backward {
  public:
   Backward(const GatedDelta<T>& a, const T* saved, MatrixView<const T> d_o,
