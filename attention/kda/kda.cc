@@ -18,43 +18,35 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/types/optional.h"
 #include "attention/parts/delta_mixer.h"
 #include "attention/parts/gate_init.h"
+#include "attention/parts/low_rank.h"
 #include "attention/tensor/ops.h"
 #include "attention/variant.h"
 
 namespace mneme {
 namespace {
 
-// x -> x down up + bias: a projection of low rank.
-struct LowRank {
-  const Parameter *down, *up, *bias;
-
-  LowRank(const MixerConfig& config, const std::string& name, int64_t rank,
-          int64_t out, const Parameter* bias)
-      : down(AddDense(config, absl::StrCat(name, "_down"), config.width, rank)),
-        up(AddDense(config, absl::StrCat(name, "_up"), rank, out)),
-        bias(bias) {}
-
-  Variable operator()(Variable x) const {
-    if (!x.valid()) return x;
-    Tape* tape = x.tape();
-    return Linear(Linear(x, tape->Use(*down)), tape->Use(*up),
-                  tape->Use(*bias));
-  }
-};
+LowRank AddLowRank(const MixerConfig& config, const std::string& name,
+                   int64_t rank, int64_t out, const Parameter* bias) {
+  return {AddDense(config, absl::StrCat(name, "_down"), config.width, rank),
+          AddDense(config, absl::StrCat(name, "_up"), rank, out), bias,
+          absl::nullopt};
+}
 
 class KdaMixer : public DeltaMixer {
  public:
   explicit KdaMixer(const MixerConfig& config)
       : DeltaMixer(config, DeltaDecay::kPerKeyDim),
-        step_(config, "step", layout().key_dim, KeyWidth(),
-              AddStepBias(absl::StrCat(config.name, ".step_bias"), KeyWidth(),
-                          config.parameters)),
-        gate_(config, "gate", layout().value_dim, ValueWidth(),
-              config.parameters->Add(absl::StrCat(config.name, ".gate_bias"),
-                                     {ValueWidth()}, Init::Zeros(),
-                                     /*decay=*/false)),
+        step_(AddLowRank(config, "step", layout().key_dim, KeyWidth(),
+                         AddStepBias(absl::StrCat(config.name, ".step_bias"),
+                                     KeyWidth(), config.parameters))),
+        gate_(AddLowRank(
+            config, "gate", layout().value_dim, ValueWidth(),
+            config.parameters->Add(absl::StrCat(config.name, ".gate_bias"),
+                                   {ValueWidth()}, Init::Zeros(),
+                                   /*decay=*/false))),
         rate_(AddTransformed(
             absl::StrCat(config.name, ".rate"), layout().heads,
             [](double u) { return std::log(1 + 15 * u); }, config.parameters)) {

@@ -6,8 +6,38 @@
 #include <utility>
 
 #include "attention/kernels/vector_math.h"
+#include "attention/tensor/ops.h"
 
 namespace mneme {
+namespace {
+
+// The mixture as a causal convolution of two taps, 1 - mu and mu.
+Variable Taps(Variable mu) {
+  const int64_t channels = mu.value().elements();
+  Tensor taps = mu.tape()->New({2, channels});
+  DispatchDType(taps.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const T* from = mu.value().data<T>();
+    T* to = taps.data<T>();
+    for (int64_t c = 0; c < channels; ++c) {
+      to[c] = 1 - from[c];
+      to[channels + c] = from[c];
+    }
+  });
+  return mu.tape()->Record(std::move(taps), {mu},
+                           [mu, channels](const Tensor& d_taps) {
+                             DispatchDType(d_taps.dtype(), [&](auto zero) {
+                               using T = decltype(zero);
+                               const T* from = d_taps.data<T>();
+                               T* to = mu.gradient().data<T>();
+                               for (int64_t c = 0; c < channels; ++c) {
+                                 to[c] += from[channels + c] - from[c];
+                               }
+                             });
+                           });
+}
+
+}  // namespace
 
 std::unique_ptr<State> NewTokenShiftState(int64_t batch, int64_t channels,
                                           DType dtype) {
@@ -56,6 +86,31 @@ Variable TokenShiftDifference(Variable x, State* state) {
           }
         });
       });
+}
+
+Variable TokenShift(Variable x, Variable mu, const State* state) {
+  if (!x.valid() || !mu.valid()) return {};
+  Tensor history;
+  if (state != nullptr) {
+    const Tensor& last = static_cast<const DenseState*>(state)->tensor();
+    history = last.Reshaped({last.dim(0), 1, last.dim(1)});
+  }
+  return CausalConv(x, Taps(mu), {}, history);
+}
+
+void AdvanceTokenShift(Variable x, State* state) {
+  if (!x.valid() || state == nullptr) return;
+  const int64_t batch = x.shape().dim(0), length = x.shape().dim(1),
+                channels = x.shape().dim(2);
+  const Tensor& last = static_cast<DenseState*>(state)->tensor();
+  if (last.shape() != Shape({batch, channels})) return;  // TokenShift said so
+  DispatchDType(last.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    for (int64_t b = 0; b < batch; ++b) {
+      std::copy_n(x.value().data<T>() + ((b + 1) * length - 1) * channels,
+                  channels, last.data<T>() + b * channels);
+    }
+  });
 }
 
 }  // namespace mneme

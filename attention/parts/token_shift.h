@@ -23,6 +23,15 @@ std::unique_ptr<State> NewTokenShiftState(int64_t batch, int64_t channels,
 // is advanced, or zero for null. With a state nothing is differentiable.
 Variable TokenShiftDifference(Variable x, State* state);
 
+// x + mu * (x_{t-1} - x_t) in one pass, for a mixture mu [channels] that does
+// not depend on the token. The input before the first is state's, which is left
+// as it is, as several mixtures read it, or zero for null. With a state nothing
+// is differentiable.
+Variable TokenShift(Variable x, Variable mu, const State* state);
+
+// After the last mixture of x: makes its last token the state's. Null is fine.
+void AdvanceTokenShift(Variable x, State* state);
+
 }  // namespace mneme
 
 #endif  // MNEME_ATTENTION_PARTS_TOKEN_SHIFT_H_

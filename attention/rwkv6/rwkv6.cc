@@ -29,6 +29,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "attention/kernels/vector_math.h"
+#include "attention/parts/channelwise.h"
+#include "attention/parts/low_rank.h"
 #include "attention/parts/qkv_mixer.h"
 #include "attention/parts/token_shift.h"
 #include "attention/parts/vector_decay_operator.h"
@@ -45,36 +47,19 @@ VectorDecayOperator MakeOperator(const Options& options) {
 }
 
 // tanh(x W) W' + bias, with W initially zero: only the bias acts at the start.
-class LowRank {
- public:
-  LowRank(const MixerConfig& config, const std::string& name, int64_t rank,
-          std::vector<double> bias) {
-    const std::string path = absl::StrCat(config.name, ".", name);
-    const int64_t n = bias.size();
-    down_ = config.parameters->Add(path + "_down", {config.width, rank},
-                                   Init::Zeros());
-    up_ = config.parameters->Add(path + "_up", {rank, n}, Init::Uniform(0.01));
-    bias_ = config.parameters->Add(path, {n}, Init::Values(std::move(bias)),
-                                   /*decay=*/false);
-  }
-
-  Variable operator()(Variable x) const {
-    if (!x.valid()) return x;
-    Tape* tape = x.tape();
-    return Linear(Map(kernels::Unary::kTanh, Linear(x, tape->Use(*down_))),
-                  tape->Use(*up_), tape->Use(*bias_));
-  }
-
- private:
-  const Parameter *down_, *up_, *bias_;
-};
-
-// Channel by channel, x * gain + bias: a convolution with one tap.
-Variable Affine(Variable x, const Parameter& gain, const Parameter* bias) {
-  if (!x.valid()) return x;
-  Tape* tape = x.tape();
-  return CausalConv(x, tape->Use(gain),
-                    bias == nullptr ? Variable() : tape->Use(*bias));
+LowRank AddLowRank(const MixerConfig& config, const std::string& name,
+                   int64_t rank, std::vector<double> bias) {
+  const std::string path = absl::StrCat(config.name, ".", name);
+  const int64_t n = bias.size();
+  LowRank added;
+  added.down = config.parameters->Add(path + "_down", {config.width, rank},
+                                      Init::Zeros());
+  added.up =
+      config.parameters->Add(path + "_up", {rank, n}, Init::Uniform(0.01));
+  added.bias = config.parameters->Add(path, {n}, Init::Values(std::move(bias)),
+                                      /*decay=*/false);
+  added.activation = kernels::Unary::kTanh;
+  return added;
 }
 
 class Rwkv6Mixer : public Mixer {
@@ -110,7 +95,7 @@ class Rwkv6Mixer : public Mixer {
     const auto add_path = [&](const std::string& name, double power,
                               double offset) {
       paths_.push_back(
-          {LowRank(config, name + "_mix", mix_rank, mixture(power, offset)),
+          {AddLowRank(config, name + "_mix", mix_rank, mixture(power, offset)),
            name == "decay" ? nullptr : AddDense(config, name, width_, width_)});
     };
     add_path("receptance", 0.5, 0);
@@ -120,11 +105,10 @@ class Rwkv6Mixer : public Mixer {
     add_path("gate", 0.5, 0);
     base_mix_ =
         add_vector("base_mix", {1, width_}, Init::Values(mixture(1, 0)));
-    decay_ = std::make_unique<LowRank>(
-        config, "decay", config.options.Int("decay_rank"),
-        channels(width_ - 1, [&](double c) {
-          return -6 + 5 * std::pow(c, 0.7 + 1.3 * depth);
-        }));
+    decay_ = AddLowRank(config, "decay", config.options.Int("decay_rank"),
+                        channels(width_ - 1, [&](double c) {
+                          return -6 + 5 * std::pow(c, 0.7 + 1.3 * depth);
+                        }));
     std::vector<double> bonus =
         channels(width_ - 1, [&](double c) { return depth * (1 - c); });
     for (int64_t i = 0; i < width_; ++i) bonus[i] += 0.1 * ((i + 1) % 3 - 1);
@@ -145,13 +129,13 @@ class Rwkv6Mixer : public Mixer {
       return call.state == nullptr ? nullptr : call.state->part(i);
     };
     Variable difference = TokenShiftDifference(x, part(0));
-    Variable base = Add(x, Affine(difference, *base_mix_, nullptr));
+    Variable base = Add(x, Channelwise(difference, *base_mix_, nullptr));
     // Receptance, key, value, decay, gate.
     std::vector<Variable> y;
     for (const Path& path : paths_) {
       Variable mixed = Add(x, Multiply(difference, path.mix(base)));
       y.push_back(path.weight == nullptr
-                      ? (*decay_)(mixed)
+                      ? decay_(mixed)
                       : Linear(mixed, tape->Use(*path.weight)));
     }
     Variable gate = y.back();
@@ -160,8 +144,7 @@ class Rwkv6Mixer : public Mixer {
     for (Variable& input : y) input = Reshape(input, by_head);
     y.push_back(tape->Use(*bonus_));
     Variable o = ApplyOperator(op_, y, call.form, part(1));
-    o = Norm(kernels::NormKind::kLayer, o, {}, {}, kNormEps);
-    o = Affine(Reshape(o, x.shape()), *gain_, offset_);
+    o = HeadNorm(o, *gain_, *offset_, kNormEps);
     return LinearResidual(call.residual, SiluGate(o, gate), tape->Use(*out_));
   }
 
@@ -189,7 +172,7 @@ class Rwkv6Mixer : public Mixer {
   VectorDecayOperator op_;
   int64_t width_, heads_;
   std::vector<Path> paths_;
-  std::unique_ptr<LowRank> decay_;
+  LowRank decay_;
   const Parameter *base_mix_, *bonus_, *gain_, *offset_, *out_;
 };
 
