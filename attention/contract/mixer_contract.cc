@@ -4,7 +4,9 @@
 // the future is invisible, and the tape's gradients of input and parameters
 // equal central differences, all through the code that trains, in float64.
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <string>
@@ -45,6 +47,23 @@ struct Stack {
       if (made.ok()) mixers.push_back(*std::move(made));
     }
     EXPECT_TRUE(parameters.status().ok()) << parameters.status();
+    WakeZeros();
+  }
+
+  // Fills what starts at zero: an output projection or a gate of zeros would
+  // hide all that stands before it, and prove it right whatever it is.
+  void WakeZeros() {
+    for (size_t i = 0; i < parameters.all().size(); ++i) {
+      const Tensor& value = parameters.all()[i]->value;
+      const std::vector<double> values = value.ToDoubles();
+      if (std::any_of(values.begin(), values.end(),
+                      [](double x) { return x != 0; })) {
+        continue;
+      }
+      const Tensor noise =
+          RandomTensor(value.dtype(), value.shape(), 100 + i, /*scale=*/0.3);
+      std::memcpy(value.raw(), noise.raw(), value.bytes());
+    }
   }
 
   bool complete() const { return mixers.size() == kLayers; }
