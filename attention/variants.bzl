@@ -20,6 +20,7 @@ VARIANTS = [
     "//attention/rebased",
     "//attention/retention",
     "//attention/rwkv6",
+    "//attention/rwkv7",
     "//attention/sliding_window",
     "//attention/softmax",
 ]
