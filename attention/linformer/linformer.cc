@@ -10,23 +10,26 @@
 //         [V_0 .. V_{c-1}, v_{cN .. i}],   c = floor(i / N).
 //
 // The paper's E and F project the whole of a sequence of fixed length, both
-// directions at once: every slot holds every token, so masking their scores, as
-// published code offers, lets the future through. Projecting block by block
-// does not, needs no fixed length, and keeps the paper's ratio N / P. Sharing
-// is the paper's: E and F per head (none), for all heads (headwise), E = F as
-// well (key_value), or one matrix for all layers too (layerwise).
+// directions at once (linformer_encoder): every slot holds every token, so
+// masking their scores, as published code offers, lets the future through.
+// Projecting block by block does not, needs no fixed length, and keeps the
+// paper's ratio N / P. Sharing is the paper's: E and F per head (none), for all
+// heads (headwise), E = F as well (key_value), or one matrix for all layers too
+// (layerwise).
 
 #include <algorithm>
 #include <cmath>
 #include <memory>
 #include <vector>
 
-#include "attention/kernels/gemm.h"
+#include "attention/kernels/parallel.h"
 #include "attention/kernels/softmax_attention.h"
-#include "attention/kernels/vector_math.h"
+#include "attention/linformer/linformer_blocks.h"
 #include "attention/linformer/linformer_state.h"
 #include "attention/parts/attention_heads.h"
+#include "attention/parts/owned_matrix.h"
 #include "attention/parts/qkv_mixer.h"
+#include "attention/parts/sequence_projection.h"
 #include "attention/variant.h"
 
 namespace mneme {
@@ -43,39 +46,16 @@ MatrixView<T> PoolOf(const Tensor& pools, int64_t head) {
   return {pools.data<T>() + head * slots * block, slots, block};
 }
 
+// Keys or values of a state as the block at hand sees them: slots, then rows.
 template <typename T>
-void Product(kernels::Transpose transpose_a, kernels::Transpose transpose_b,
-             MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c,
-             T beta) {
-  kernels::GemmEpilogue<T> epilogue;
-  epilogue.beta = beta;
-  kernels::Gemm(transpose_a, transpose_b, a, b, c, epilogue);
+OwnedMatrix<T> Joined(MatrixView<const T> slots, MatrixView<const T> own) {
+  OwnedMatrix<T> joined(slots.rows + own.rows, own.cols);
+  for (size_t r = 0; r < slots.rows + own.rows; ++r) {
+    std::copy_n(r < slots.rows ? slots.row(r) : own.row(r - slots.rows),
+                own.cols, joined.view().row(r));
+  }
+  return joined;
 }
-
-constexpr auto kNo = kernels::Transpose::kNo;
-constexpr auto kYes = kernels::Transpose::kYes;
-
-// Keys or values as one block of queries sees them: slots of earlier blocks,
-// then the block's own rows. Keeps its memory from block to block.
-template <typename T>
-class Seen {
- public:
-  MatrixView<T> Join(MatrixView<const T> slots, MatrixView<const T> own) {
-    const MatrixView<T> all = Zeros(slots.rows + own.rows, own.cols);
-    for (size_t r = 0; r < all.rows; ++r) {
-      std::copy_n(r < slots.rows ? slots.row(r) : own.row(r - slots.rows),
-                  own.cols, all.row(r));
-    }
-    return all;
-  }
-  MatrixView<T> Zeros(size_t rows, size_t cols) {
-    memory_.assign(rows * cols, 0);
-    return {memory_.data(), rows, cols};
-  }
-
- private:
-  std::vector<T> memory_;
-};
 
 class LinformerOperator : public Operator {
  public:
@@ -115,20 +95,22 @@ class LinformerOperator : public Operator {
         ForEachHead(call->pool, d, [&](int64_t b, int64_t h, int64_t) {
           const auto k = state->recent.Keys<T>(b, h);
           const auto v = state->recent.Values<T>(b, h);
-          Seen<T> keys, values;
+          const auto keys = Joined(state->pooled.Keys<T>(b, h), k);
+          const auto values = Joined(state->pooled.Values<T>(b, h), v);
           T* head_lse = HeadRow<T>(lse, b, h);
           kernels::SoftmaxAttentionForward(
               call->inputs[kQuery].Sequence<T>(b, h).Rows(start, rows),
-              keys.Join(state->pooled.Keys<T>(b, h), k),
-              values.Join(state->pooled.Values<T>(b, h), v), ScoreScale<T>(d),
+              keys.view(), values.view(), ScoreScale<T>(d),
               CausalFrom(state->pooled.tokens() + held),
               call->output.Sequence<T>(b, h).Rows(start, rows),
               head_lse == nullptr ? nullptr : head_lse + start);
           if (!complete) return;
-          Product<T>(kNo, kNo, PoolOf<T>(call->inputs[kPoolKeys], h), k,
-                     slot_keys.Sequence<T>(b, h), 0);
-          Product<T>(kNo, kNo, PoolOf<T>(call->inputs[kPoolValues], h), v,
-                     slot_values.Sequence<T>(b, h), 0);
+          ProjectTokens<T>(kernels::Transpose::kNo,
+                           PoolOf<T>(call->inputs[kPoolKeys], h), k,
+                           slot_keys.Sequence<T>(b, h));
+          ProjectTokens<T>(kernels::Transpose::kNo,
+                           PoolOf<T>(call->inputs[kPoolValues], h), v,
+                           slot_values.Sequence<T>(b, h));
         });
       });
       if (complete) {
@@ -143,83 +125,44 @@ class LinformerOperator : public Operator {
   absl::Status Backward(const OperatorCall& call, const Tensor& d_output,
                         absl::Span<const Tensor> d_inputs) const override {
     const Dims& d = call.dims;
-    const int64_t block = d.own.at('N'), slots = d.own.at('P');
-    Tensor to[3];
-    for (Input i : {kQuery, kKey, kValue}) {
+    const int64_t block = d.own.at('N');
+    Tensor to[5];
+    for (Input i : {kQuery, kKey, kValue, kPoolKeys, kPoolValues}) {
       to[i] = GradientOrScratch(d_inputs[i], call.inputs[i]);
     }
     DispatchDType(d_output.dtype(), [&](auto zero) {
       using T = decltype(zero);
-      // Of E and F, for each sequence and head.
-      const size_t pool = slots * block;
-      std::vector<T> d_pools[2];
-      for (auto& p : d_pools) p.resize(d.batch * d.heads * pool);
-      ForEachHead(call.pool, d, [&](int64_t b, int64_t h, int64_t) {
-        const int64_t last = (d.length - 1) / block;
-        // Index 0 is about keys, 1 about values.
-        const MatrixView<const T> x[2] = {
-            call.inputs[kKey].Sequence<T>(b, h),
-            call.inputs[kValue].Sequence<T>(b, h)};
-        const MatrixView<T> d_x[2] = {to[kKey].Sequence<T>(b, h),
-                                      to[kValue].Sequence<T>(b, h)};
-        const MatrixView<const T> pools[2] = {
-            PoolOf<T>(call.inputs[kPoolKeys], h),
-            PoolOf<T>(call.inputs[kPoolValues], h)};
-        Seen<T> slot_memory[2], d_slot_memory[2], seen_memory[2],
-            d_seen_memory[2];
-        MatrixView<T> slot[2], d_slot[2];
-        for (int i : {0, 1}) {
-          slot[i] = slot_memory[i].Zeros(last * slots, x[i].cols);
-          d_slot[i] = d_slot_memory[i].Zeros(last * slots, x[i].cols);
-          for (int64_t c = 0; c < last; ++c) {
-            Product<T>(kNo, kNo, pools[i], x[i].Rows(c * block, block),
-                       slot[i].Rows(c * slots, slots), 0);
+      const auto seen_by_block = [&](Input i, Input pool, int64_t b,
+                                     int64_t h) {
+        return SeenByBlock<T>(PoolOf<T>(call.inputs[pool], h),
+                              call.inputs[i].Sequence<T>(b, h),
+                              PoolOf<T>(to[pool], h), to[i].Sequence<T>(b, h));
+      };
+      // All sequences add to the projections of a head: one task.
+      kernels::ParallelFor(call.pool, d.heads, [&](size_t h, int) {
+        for (int64_t b = 0; b < d.batch; ++b) {
+          SeenByBlock<T> keys = seen_by_block(kKey, kPoolKeys, b, h);
+          SeenByBlock<T> values = seen_by_block(kValue, kPoolValues, b, h);
+          for (int64_t start = 0; start < d.length; start += block) {
+            keys.Enter(start / block);
+            values.Enter(start / block);
+            const int64_t rows = std::min(block, d.length - start);
+            const auto part = [&](const Tensor& t) {
+              return t.Sequence<T>(b, h).Rows(start, rows);
+            };
+            kernels::SoftmaxAttentionBackward(
+                part(call.inputs[kQuery]), keys.seen(), values.seen(),
+                part(call.output), HeadRow<T>(call.saved[0], b, h) + start,
+                part(d_output), ScoreScale<T>(d),
+                CausalFrom(keys.seen().rows - rows), part(to[kQuery]),
+                keys.d_seen(), values.d_seen());
+            keys.Leave();
+            values.Leave();
           }
-        }
-        for (int64_t c = 0; c <= last; ++c) {
-          const int64_t start = c * block, before = c * slots;
-          const int64_t rows = std::min(block, d.length - start);
-          const auto part = [&](const Tensor& t) {
-            return t.Sequence<T>(b, h).Rows(start, rows);
-          };
-          MatrixView<T> seen[2], d_seen[2];
-          for (int i : {0, 1}) {
-            seen[i] = seen_memory[i].Join(slot[i].Rows(0, before),
-                                          x[i].Rows(start, rows));
-            d_seen[i] = d_seen_memory[i].Zeros(before + rows, x[i].cols);
-          }
-          kernels::SoftmaxAttentionBackward(
-              part(call.inputs[kQuery]), seen[0], seen[1], part(call.output),
-              HeadRow<T>(call.saved[0], b, h) + start, part(d_output),
-              ScoreScale<T>(d), CausalFrom(before), part(to[kQuery]), d_seen[0],
-              d_seen[1]);
-          for (int i : {0, 1}) {
-            for (int64_t r = 0; r < before + rows; ++r) {
-              kernels::Axpy(T{1}, d_seen[i].row(r),
-                            r < before ? d_slot[i].row(r)
-                                       : d_x[i].row(start + r - before),
-                            x[i].cols);
-            }
-          }
-        }
-        for (int i : {0, 1}) {
-          const MatrixView<T> d_pool(
-              d_pools[i].data() + (b * d.heads + h) * pool, slots, block);
-          for (int64_t c = 0; c < last; ++c) {
-            const MatrixView<const T> d_c = d_slot[i].Rows(c * slots, slots);
-            Product<T>(kNo, kYes, d_c, x[i].Rows(c * block, block), d_pool, 1);
-            Product<T>(kYes, kNo, pools[i], d_c, d_x[i].Rows(c * block, block),
-                       1);
-          }
+          keys.Finish();
+          values.Finish();
         }
       });
-      for (int i : {0, 1}) {
-        const Tensor& d_pool = d_inputs[kPoolKeys + i];
-        for (int64_t b = 0; !d_pool.empty() && b < d.batch; ++b) {
-          kernels::Axpy(T{1}, d_pools[i].data() + b * d.heads * pool,
-                        d_pool.data<T>(), d.heads * pool);
-        }
-      }
     });
     return absl::OkStatus();
   }
@@ -279,22 +222,18 @@ class LinformerOperator : public Operator {
         };
         for (int64_t i = 0; i < d.length; ++i) {
           const int64_t c = i / block;
-          std::vector<double> weight(c * slots + i % block + 1);
-          double top = -INFINITY, total = 0;
-          for (size_t s = 0; s < weight.size(); ++s) {
+          const auto score = [&](int64_t s) {
+            double dot = 0;
             for (int64_t a = 0; a < d.key_dim; ++a) {
-              weight[s] += q(i, a) * row(kPoolKeys, k, c, s, a);
+              dot += q(i, a) * row(kPoolKeys, k, c, s, a);
             }
-            weight[s] /= std::sqrt(static_cast<double>(d.key_dim));
-            top = std::max(top, weight[s]);
-          }
-          for (double& w : weight) total += w = std::exp(w - top);
-          for (int64_t a = 0; a < d.value_dim; ++a) {
-            o(i, a) = 0;
-            for (size_t s = 0; s < weight.size(); ++s) {
-              o(i, a) += weight[s] / total * row(kPoolValues, v, c, s, a);
-            }
-          }
+            return dot / std::sqrt(static_cast<double>(d.key_dim));
+          };
+          const auto value = [&](int64_t s, int64_t a) {
+            return row(kPoolValues, v, c, s, a);
+          };
+          SoftmaxReadOracle(c * slots + i % block + 1, score, value,
+                            d.value_dim, o.row(i));
         }
       }
     }
@@ -306,46 +245,18 @@ class LinformerMixer : public QkvMixer {
  public:
   LinformerMixer(const MixerConfig& config, const Layout& layout)
       : QkvMixer(config, std::make_unique<LinformerOperator>(), layout),
-        sharing_(config.options.Choice("sharing")),
-        slots_(layout.own.at('P')),
-        block_(layout.own.at('N')) {
-    if (sharing_ == "layerwise" && config.layer > 0) return;
-    const int64_t heads = sharing_ == "none" ? layout.heads : 1;
-    // As the field's implementation: Xavier, normal.
-    const Init init = Init::Normal(std::sqrt(2.0 / (slots_ + block_)));
-    const auto add = [&](const char* name) {
-      return config.parameters->Add(config.name + name,
-                                    {heads, slots_ * block_}, init);
-    };
-    e_ = add(".project_keys");
-    const bool one = sharing_ == "key_value" || sharing_ == "layerwise";
-    f_ = one ? e_ : add(".project_values");
-  }
+        projection_(config, layout.own.at('P'), layout.own.at('N')) {}
 
  protected:
   void Prepare(const MixerCall& call, int64_t,
                std::vector<Variable>* inputs) const override {
-    for (const Parameter* parameter : {e_, f_}) {
-      Variable pool;
-      if (sharing_ == "layerwise") {
-        Variable& shared = (*call.shared)["linformer.project"];
-        if (e_ != nullptr) shared = call.x.tape()->Use(*e_);
-        pool = shared;
-      } else {
-        pool = call.x.tape()->Use(*parameter);
-      }
-      if (sharing_ != "none") {
-        pool = GatherRows(pool, std::vector<int64_t>(layout().heads, 0));
-      }
-      inputs->push_back(Reshape(pool, {layout().heads, slots_, block_}));
+    for (Variable e : projection_.Rows(call, layout().own.at('P'))) {
+      inputs->push_back(e);
     }
   }
 
  private:
-  std::string sharing_;
-  int64_t slots_, block_;
-  const Parameter* e_ = nullptr;
-  const Parameter* f_ = nullptr;
+  SequenceProjection projection_;
 };
 
 absl::StatusOr<std::unique_ptr<Operator>> MakeOperator(const Options&) {
@@ -371,10 +282,7 @@ VariantDescriptor Describe() {
   d.options = {
       OptionSpec::Int("block", 16, 1, 1 << 20, "tokens projected together"),
       OptionSpec::Int("slots", 4, 1, 1 << 20, "rows a block is projected to"),
-      OptionSpec::Choice("sharing", "none",
-                         {"none", "headwise", "key_value", "layerwise"},
-                         "who shares projections: nobody; all heads; keys and "
-                         "values too; all layers too")};
+      SequenceProjection::SharingOption()};
   d.variations = {{{"block", "4"}, {"slots", "2"}, {"sharing", "headwise"}},
                   {{"block", "5"}, {"slots", "7"}, {"sharing", "key_value"}},
                   {{"block", "3"}, {"slots", "1"}, {"sharing", "layerwise"}}};

@@ -31,6 +31,13 @@ inline kernels::AttentionMask CausalFrom(int64_t query_offset) {
   return mask;
 }
 
+// Every key there is.
+inline kernels::AttentionMask Everything() {
+  kernels::AttentionMask mask;
+  mask.causal = false;
+  return mask;
+}
+
 // Query tokens a block for a form: the whole length, `chunked`, or one.
 int64_t QueryBlock(Form form, int64_t length, int64_t chunked);
 
@@ -71,6 +78,13 @@ Tensor GradientOrScratch(const Tensor& gradient, const Tensor& input);
 // from query i.
 using ScoreBias =
     std::function<double(int64_t b, int64_t h, int64_t i, int64_t j)>;
+
+// One query's read: o[c] = sum_s softmax_s(score(s)) value(s, c) over the
+// s < count whose score is not -infinity, of which there is one at least.
+void SoftmaxReadOracle(int64_t count,
+                       const std::function<double(int64_t s)>& score,
+                       const std::function<double(int64_t s, int64_t c)>& value,
+                       int64_t value_dim, double* o);
 
 // call->output = softmax attention over all pairs of tokens, in float64, from
 // inputs q, k and v at the front.

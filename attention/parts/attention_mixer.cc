@@ -6,38 +6,51 @@
 
 #include "absl/strings/str_cat.h"
 #include "attention/kernels/rotary.h"
-#include "attention/parts/qkv_mixer.h"
 
 namespace mneme {
-namespace {
 
-class AttentionMixer : public QkvMixer {
- public:
-  AttentionMixer(const MixerConfig& config, std::unique_ptr<Operator> op,
-                 const Layout& layout)
-      : QkvMixer(config, std::move(op), layout) {
-    if (config.options.Bool("rope")) {
-      frequencies_ = kernels::RotaryFrequencies(
-          layout.key_dim, config.options.Real("rope_base"));
-    }
+AttentionMixer::AttentionMixer(const MixerConfig& config,
+                               std::unique_ptr<Operator> op,
+                               const Layout& layout)
+    : QkvMixer(config, std::move(op), layout) {
+  if (config.options.Bool("rope")) {
+    frequencies_ = kernels::RotaryFrequencies(layout.key_dim,
+                                              config.options.Real("rope_base"));
   }
+}
 
- protected:
-  // Keys are cached turned: a rotation by position never changes again.
-  void Prepare(const MixerCall&, int64_t first_position,
-               std::vector<Variable>* inputs) const override {
-    if (frequencies_.empty()) return;
-    for (int i : {0, 1}) {
-      (*inputs)[i] = Rotary((*inputs)[i], frequencies_,
-                            kernels::RotaryPairing::kHalves, first_position);
-    }
+absl::StatusOr<QkvMixer::Layout> AttentionMixer::LayoutOf(
+    const MixerConfig& config, absl::string_view variant, bool grouped) {
+  Layout layout = EvenLayout(config);
+  if (grouped && config.options.Int("kv_heads") != 0) {
+    layout.kv_heads = config.options.Int("kv_heads");
   }
+  if (layout.heads % layout.kv_heads != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(variant, ": kv_heads = ", layout.kv_heads,
+                     " must divide the model's heads = ", layout.heads));
+  }
+  if (config.options.Bool("rope") && layout.key_dim % 2 != 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        variant, ": rope turns pairs, so the head width must be even, not ",
+        layout.key_dim));
+  }
+  return layout;
+}
 
- private:
-  std::vector<double> frequencies_;  // empty without rotary positions
-};
+void AttentionMixer::Prepare(const MixerCall&, int64_t first_position,
+                             std::vector<Variable>* inputs) const {
+  if (frequencies_.empty()) return;
+  for (int i : {0, 1}) {
+    (*inputs)[i] = Rotary((*inputs)[i], frequencies_,
+                          kernels::RotaryPairing::kHalves, first_position);
+  }
+}
 
-}  // namespace
+OptionSpec ChunkOption() {
+  return OptionSpec::Int("chunk", 64, 1, 65536,
+                         "query tokens a block in the chunked form");
+}
 
 std::vector<OptionSpec> AttentionMixerOptions(bool grouped,
                                               std::vector<OptionSpec> others) {
@@ -59,21 +72,9 @@ std::vector<OptionSpec> AttentionMixerOptions(bool grouped,
 absl::StatusOr<std::unique_ptr<Mixer>> MakeAttentionMixer(
     const MixerConfig& config, absl::string_view variant, bool grouped,
     std::unique_ptr<Operator> op) {
-  QkvMixer::Layout layout = QkvMixer::EvenLayout(config);
-  if (grouped && config.options.Int("kv_heads") != 0) {
-    layout.kv_heads = config.options.Int("kv_heads");
-  }
-  if (layout.heads % layout.kv_heads != 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(variant, ": kv_heads = ", layout.kv_heads,
-                     " must divide the model's heads = ", layout.heads));
-  }
-  if (config.options.Bool("rope") && layout.key_dim % 2 != 0) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        variant, ": rope turns pairs, so the head width must be even, not ",
-        layout.key_dim));
-  }
-  return std::make_unique<AttentionMixer>(config, std::move(op), layout);
+  auto layout = AttentionMixer::LayoutOf(config, variant, grouped);
+  if (!layout.ok()) return layout.status();
+  return std::make_unique<AttentionMixer>(config, std::move(op), *layout);
 }
 
 }  // namespace mneme
