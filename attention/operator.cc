@@ -191,6 +191,13 @@ absl::Status RunOperator(const Operator& op, OperatorCall* call) {
   return op.Forward(call);
 }
 
+absl::Status RefuseState(const OperatorCall& call) {
+  if (call.state == nullptr) return absl::OkStatus();
+  return absl::UnimplementedError(
+      "every output of this operator depends on the whole sequence, so it "
+      "cannot continue one from a state");
+}
+
 Variable ApplyOperator(const Operator& op, absl::Span<const Variable> inputs,
                        Form form, State* state) {
   std::vector<Tensor> values;

@@ -28,7 +28,9 @@ namespace mneme {
 
 // Three ways to compute the same function. kParallel looks at all tokens at
 // once; kChunked runs through blocks of tokens, carrying the state; kRecurrent
-// takes one token at a time, as decoding does.
+// takes one token at a time, as decoding does. An operator that cannot continue
+// from a state, because every output depends on the whole sequence, takes its
+// queries in these portions: all, by blocks, one by one.
 enum class Form { kParallel, kChunked, kRecurrent };
 absl::string_view FormName(Form form);
 absl::StatusOr<Form> ParseForm(absl::string_view name);
@@ -121,7 +123,9 @@ class Operator {
                                 const Tensor& d_output,
                                 absl::Span<const Tensor> d_inputs) const = 0;
 
-  // A state that has seen nothing; dims.length is not used.
+  // A state that has seen nothing; dims.length is not used. Null from an
+  // operator that cannot continue from a state (VariantDescriptor::streaming is
+  // false): its StateBytes is 0 and its Forward refuses one (RefuseState).
   virtual std::unique_ptr<State> NewState(const Dims& dims,
                                           DType dtype) const = 0;
 
@@ -129,7 +133,7 @@ class Operator {
   // contract test holds this formula against State::bytes.
   virtual int64_t StateBytes(const Dims& dims) const = 0;
 
-  // Of a causal forward over the whole length, in float32.
+  // Of a forward over the whole length without a state, in float32.
   virtual Cost ForwardCost(const Dims& dims, Form form) const = 0;
 
   // The independent oracle: the same function in float64, written straight from
@@ -140,6 +144,9 @@ class Operator {
 // Checks the inputs, fills call->dims and runs Forward. call->output is
 // allocated (from call->arena if given) when empty.
 absl::Status RunOperator(const Operator& op, OperatorCall* call);
+
+// Unimplemented if the call continues from a state: for operators that cannot.
+absl::Status RefuseState(const OperatorCall& call);
 
 // The operator as one differentiable step on a tape: its fused Backward is the
 // gradient. With a state (decoding) the result is not differentiable.

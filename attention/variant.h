@@ -33,7 +33,7 @@ struct VariantDescriptor {
   std::string summary;    // one line
   int version = 1;        // raised whenever results change on purpose
   bool causal = true;     // output t depends on inputs <= t only
-  bool streaming = true;  // has a state and can decode token by token
+  bool streaming = true;  // can decode token by token; else NewState is null
   bool exact = true;      // false: approximates another mechanism
   // Largest |float32 - oracle| / max(|oracle|, 1) on unit normal inputs.
   double tolerance = 1e-4;

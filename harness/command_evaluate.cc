@@ -70,11 +70,13 @@ absl::Status Evaluate(const Flags& flags) {
   } else {
     absl::PrintF(
         "%s on %s (%s, seed %d): accuracy %.4f +- %.4f, %d steps, %.0f "
-        "tokens/s, %d parameters, %d state bytes\n",
+        "tokens/s, %d parameters, %s\n",
         record->variant(), record->task(), record->profile(), record->seed(),
         m.accuracy(), m.accuracy_stderr(), m.steps(),
         record->timing().train_tokens_per_second(), record->parameters(),
-        record->state_bytes());
+        record->has_state_bytes()
+            ? absl::StrCat(record->state_bytes(), " state bytes")
+            : "no state");
   }
   absl::PrintF("record: %s\n", out);
   return absl::OkStatus();

@@ -93,8 +93,11 @@ TEST(Model, GradientsEqualCentralDifferences) {
 
 TEST(Model, DecodesAsItPrefills) {
   ForEachModel([](const Variant& variant, const OptionValues& values) {
-    if (!variant.descriptor.streaming) return;
     const auto model = Make(variant, values);
+    if (!variant.descriptor.streaming) {
+      EXPECT_EQ(model->NewState(1), nullptr);
+      return;
+    }
     std::vector<int32_t> sequence;
     for (int i = 0; i < kLength; ++i) sequence.push_back(i * 5 % 11);
     Arena arena;

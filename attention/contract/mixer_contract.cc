@@ -186,6 +186,18 @@ TEST(MixerContract, DecodingContinuesAPrefill) {
   });
 }
 
+TEST(MixerContract, WhatCannotDecodeHasNoState) {
+  ForEachStack(
+      [](const Variant& variant, const Options& options, int64_t short_conv) {
+        if (variant.descriptor.streaming) return;
+        Stack stack(variant, options, DType::kFloat32, short_conv);
+        ASSERT_TRUE(stack.complete());
+        for (const auto& mixer : stack.mixers) {
+          EXPECT_EQ(mixer->NewState(2, DType::kFloat32), nullptr);
+        }
+      });
+}
+
 TEST(MixerContract, AStateOfAnotherBatchIsAnError) {
   ForEachStack(
       [](const Variant& variant, const Options& options, int64_t short_conv) {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What every operator must prove: one function in all forms, equal to its
-// oracle; decoding that continues a prefill; no look at the future; a state of
-// exactly the declared bytes; and sane behaviour on denormal, huge and
-// non-finite numbers. Gradients are next door.
+// oracle; decoding that continues a prefill and a state of exactly the declared
+// bytes, or no state at all; no look at the future, or one if it says so; and
+// sane behaviour on denormal, huge and non-finite numbers. Gradients are next
+// door.
 
 #include <algorithm>
 #include <cmath>
@@ -168,6 +169,21 @@ TEST(OperatorContract, StateHasTheDeclaredBytes) {
   });
 }
 
+TEST(OperatorContract, WhatCannotDecodeHasNoState) {
+  ForEachOperator([](const Variant& variant, const Operator& op) {
+    if (variant.descriptor.streaming) return;
+    const Dims dims = WithOwnAxes(op, {2, 3, 2, 2, 4, 4, {}});
+    EXPECT_EQ(op.NewState(dims, DType::kFloat32), nullptr);
+    EXPECT_EQ(op.StateBytes(dims), 0);
+    const auto inputs = RandomInputs(op.Inputs(), dims, DType::kFloat32, 1);
+    DenseState state(DType::kFloat32, {2, 1});
+    OperatorCall call;
+    call.inputs = inputs;
+    call.state = &state;
+    EXPECT_TRUE(absl::IsUnimplemented(RunOperator(op, &call)));
+  });
+}
+
 TEST(OperatorContract, NoOutputSeesTheFuture) {
   ForEachCase([](const Variant& variant, const Operator& op, const Dims& dims) {
     if (!variant.descriptor.causal || dims.length < 2) return;
@@ -204,6 +220,33 @@ TEST(OperatorContract, NoOutputSeesTheFuture) {
           EXPECT_TRUE(BitEqual(actual, expected));
         }
       }
+    }
+  });
+}
+
+// Tasks whose later tokens give answers away are kept from what is not causal,
+// so nothing may call itself that for no reason.
+TEST(OperatorContract, WhatIsNotCausalSeesTheFuture) {
+  ForEachCase([](const Variant& variant, const Operator& op, const Dims& dims) {
+    if (variant.descriptor.causal || dims.length < 2) return;
+    const auto inputs = RandomInputs(op.Inputs(), dims, DType::kFloat64, 4);
+    const auto last = RandomInputs(op.Inputs(), dims, DType::kFloat64, 44);
+    auto changed = inputs;
+    for (size_t i = 0; i < changed.size(); ++i) {
+      if (op.Inputs()[i].axes.substr(0, 2) != "BL") continue;
+      Tensor& x = changed[i];
+      x = x.Clone();
+      const int64_t row = x.elements() / (dims.batch * dims.length);
+      for (int64_t b = 1; b <= dims.batch; ++b) {
+        const int64_t at = (b * dims.length - 1) * row;
+        std::copy_n(last[i].data<double>() + at, row, x.data<double>() + at);
+      }
+    }
+    for (Form form : kForms) {
+      EXPECT_GT(RelativeError(Tokens(Forward(op, changed, form), 0, 1),
+                              Tokens(Forward(op, inputs, form), 0, 1)),
+                1e-6)
+          << FormName(form);
     }
   });
 }
