@@ -10,6 +10,7 @@
 
 #include "attention/variant.h"
 #include "gtest/gtest.h"
+#include "tasks/task.h"
 
 namespace mneme {
 namespace {
@@ -104,6 +105,21 @@ TEST(Cell, WhatAVariantCannotDoIsARecordedStatus) {
   const ResultRecord record = RunOk(Request("testing_only"));
   EXPECT_EQ(record.status(), STATUS_UNSUPPORTED);
   EXPECT_EQ(record.status_message(), "takes no such length");
+}
+
+TEST(Cell, ATaskWhoseFutureGivesAnswersAwayWantsCausalVariants) {
+  TaskPlugin task = **Tasks().Find("mqar");
+  task.descriptor.name = "testing_only";
+  task.descriptor.requires_causal = true;
+  ASSERT_TRUE(RegisterTask(task));
+  CellRequest request = Request("linformer_encoder");
+  request.task = "testing_only";
+  const ResultRecord record = RunOk(request);
+  EXPECT_EQ(record.status(), STATUS_UNSUPPORTED);
+  EXPECT_NE(record.status_message().find("looks ahead"), std::string::npos);
+  EXPECT_FALSE(record.has_state_bytes());
+  request.variant = "linformer";
+  EXPECT_EQ(RunOk(request).status(), STATUS_OK);
 }
 
 TEST(Cell, MistakesAreErrorsThatHelp) {

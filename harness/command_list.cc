@@ -80,7 +80,7 @@ absl::Status List(bool json) {
                         const char* kind) {
     absl::PrintF("%s\n", heading);
     for (const Json& e : entries) {
-      absl::PrintF("  %-16s %-22s %s\n", e["name"].get<std::string>(),
+      absl::PrintF("  %-18s %-22s %s\n", e["name"].get<std::string>(),
                    e[kind].get<std::string>(), e["summary"].get<std::string>());
     }
   };
