@@ -19,6 +19,7 @@ VARIANTS = [
     "//attention/mamba2",
     "//attention/memory_machine",
     "//attention/performer",
+    "//attention/pidformer",
     "//attention/rebased",
     "//attention/retention",
     "//attention/rwkv6",
