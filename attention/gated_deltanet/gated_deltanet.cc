@@ -32,7 +32,7 @@ class GatedDeltaNetMixer : public DeltaMixer {
         step_bias_(AddStepBias(absl::StrCat(config.name, ".step_bias"),
                                layout().heads, config.parameters)),
         // The logarithm of A, kept away from that of 0.
-        rate_(AddTransformed(
+        rate_(AddStratified(
             absl::StrCat(config.name, ".rate"), layout().heads,
             [](double u) { return std::log(16 * std::max(u, 1e-3)); },
             config.parameters)),
@@ -65,6 +65,7 @@ VariantDescriptor Describe() {
   d.title = "Gated DeltaNet";
   d.family = "delta rule";
   d.paper = "arXiv 2412.06464";
+  d.version = 2;
   d.summary =
       "the delta rule on a memory that fades at a learned rate per head";
   d.tolerance = 1e-6;

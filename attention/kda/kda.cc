@@ -39,15 +39,16 @@ class KdaMixer : public DeltaMixer {
  public:
   explicit KdaMixer(const MixerConfig& config)
       : DeltaMixer(config, DeltaDecay::kPerKeyDim),
-        step_(AddLowRank(config, "step", layout().key_dim, KeyWidth(),
-                         AddStepBias(absl::StrCat(config.name, ".step_bias"),
-                                     KeyWidth(), config.parameters))),
+        step_(AddLowRank(
+            config, "step", layout().key_dim, KeyWidth(),
+            AddStepBias(absl::StrCat(config.name, ".step_bias"), KeyWidth(),
+                        config.parameters, layout().heads))),
         gate_(AddLowRank(
             config, "gate", layout().value_dim, ValueWidth(),
             config.parameters->Add(absl::StrCat(config.name, ".gate_bias"),
                                    {ValueWidth()}, Init::Zeros(),
                                    /*decay=*/false))),
-        rate_(AddTransformed(
+        rate_(AddStratified(
             absl::StrCat(config.name, ".rate"), layout().heads,
             [](double u) { return std::log(1 + 15 * u); }, config.parameters)) {
   }
@@ -79,6 +80,7 @@ VariantDescriptor Describe() {
   d.title = "Kimi Delta Attention";
   d.family = "delta rule";
   d.paper = "arXiv 2510.26692";
+  d.version = 2;
   d.summary = "the delta rule on a memory whose key dimensions fade apart";
   d.tolerance = 1e-6;
   d.options = DeltaMixer::Specs(/*value_factor=*/1);

@@ -308,6 +308,7 @@ VariantDescriptor Describe() {
   d.title = "Mamba";
   d.family = "additive recurrence";
   d.paper = "arXiv 2312.00752";
+  d.version = 2;
   d.summary = "selective state space: a scan with per-channel, per-token steps";
   d.tolerance = 1e-5;
   d.options = {

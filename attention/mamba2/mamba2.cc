@@ -241,7 +241,7 @@ class Mamba2Mixer : public Mixer {
     gate_ = AddDense(config, "z", config.width, inner);
     step_ = AddDense(config, "dt", config.width, heads_);
     step_bias_ = AddStepBias(name("dt_bias"), heads_, config.parameters);
-    log_transition_ = AddTransformed(
+    log_transition_ = AddStratified(
         name("a_log"), heads_, [](double u) { return std::log(1 + 15 * u); },
         config.parameters);
     skip_ = config.parameters->Add(name("d"), {heads_}, Init::Constant(1),
@@ -312,6 +312,7 @@ VariantDescriptor Describe() {
   d.title = "Mamba-2";
   d.family = "additive recurrence";
   d.paper = "arXiv 2405.21060";
+  d.version = 2;
   d.summary = "state space duality: one step size a token writes and forgets";
   d.tolerance = 1e-5;
   d.options = {
