@@ -16,6 +16,7 @@
 #define MNEME_ATTENTION_KERNELS_VECTOR_MATH_INL_H_
 #endif
 
+#include <cmath>
 #include <cstddef>
 
 #include "attention/kernels/exp-inl.h"
@@ -31,12 +32,21 @@ struct VectorMathConstants;
 
 // kTanh: tanh(x) = x + x^3 P(x^2) for |x| <= 1/4; kAtanh: atanh(s) = s + s^3
 // P(s^2) for |s| <= 1/3. Interpolated at the Chebyshev nodes; the relative
-// errors of the functions are 9.7e-9 and 1.5e-8, 1.5e-17 and 4.7e-18.
+// errors of the functions are 9.7e-9 and 1.5e-8, 1.5e-17 and 4.7e-18. Likewise
+// kSin for |x| <= pi / 2, with errors 2.7e-8 and 1.3e-18.
+//
+// kPi is pi in parts so short that their products with half integers of up to
+// kMaxTurn / pi are exact even where MulAdd rounds twice.
 template <>
 struct VectorMathConstants<float> {
   static constexpr float kTanh[] = {-0.333333173f, 0.13328699f, -0.0519749431f};
   static constexpr float kAtanh[] = {0.333333202f, 0.200037803f, 0.141183099f,
                                      0.13425749f};
+  static constexpr float kSin[] = {-0.16666666f, 0.00833324211f,
+                                   -0.000198227358f, 2.63474456e-6f};
+  static constexpr float kPi[] = {3.140625f, 9.67025757e-4f, 6.27711415e-7f,
+                                  1.2154201e-10f};
+  static constexpr float kMaxTurn = 3e4f;
 };
 template <>
 struct VectorMathConstants<double> {
@@ -50,6 +60,15 @@ struct VectorMathConstants<double> {
       0.11111111358713931495,  0.090908947180664290846, 0.076927850324793115517,
       0.066570721048274680752, 0.060005364047953562676, 0.044003692430723369411,
       0.080820228059717661105};
+  static constexpr double kSin[] = {
+      -0.16666666666666666633,    0.0083333333333333158566,
+      -0.00019841269841254964881, 2.7557319219160832591e-6,
+      -2.5052107616690449819e-8,  1.6058977292642742897e-10,
+      -7.643969663988074354e-13,  2.7314368769379891871e-15};
+  static constexpr double kPi[] = {3.1415926516056060791,
+                                   1.984187154857597335e-9,
+                                   4.5034835483124353026e-18};
+  static constexpr double kMaxTurn = 1e6;
 };
 
 // x + x^3 (c[0] + c[1] x^2 + ...): the small correction is added last, so the
@@ -252,6 +271,59 @@ struct EluPlusOne {
   HWY_INLINE V Derivative(D d, V x) const {
     return hn::IfThenElse(hn::Gt(x, hn::Zero(d)), hn::Set(d, 1),
                           FastExpNonPositive(d, x));
+  }
+};
+
+// The sine (kCosine: the cosine) by way of the nearest multiple m pi of integer
+// (half integer) m: what is left is at most pi / 2, and m's parity is the sign.
+struct Sin {
+  template <class D, class V>
+  HWY_INLINE V operator()(D d, V x) const {
+    return Anywhere<false>(d, x);
+  }
+  template <class D, class V>
+  HWY_INLINE V Derivative(D d, V x) const {
+    return Anywhere<true>(d, x);
+  }
+
+ private:
+  template <bool kCosine, class D, class V>
+  static HWY_INLINE V Near(D d, V x) {
+    using T = hn::TFromD<D>;
+    using C = VectorMathConstants<T>;
+    constexpr double kInversePi = 0.31830988618379067154;
+    const hn::RebindToUnsigned<D> du;
+    const V round = hn::Set(d, ExpConstants<T>::kRound);
+    const V half = hn::Set(d, static_cast<T>(kCosine ? 0.5 : 0));
+    const V turns = hn::MulSub(x, hn::Set(d, static_cast<T>(kInversePi)), half);
+    const V rounded = hn::Add(turns, round);
+    const V m = hn::Add(hn::Sub(rounded, round), half);
+    V rest = x;
+    for (const T part : C::kPi) {
+      rest = hn::NegMulAdd(m, hn::Set(d, part), rest);
+    }
+    const V y = OddPolynomial(d, kCosine ? hn::Neg(rest) : rest, C::kSin);
+    constexpr int kSignBit = 8 * sizeof(T) - 1;
+    return hn::Xor(
+        y, hn::BitCast(d, hn::ShiftLeft<kSignBit>(hn::BitCast(du, rounded))));
+  }
+
+  // Beyond kMaxTurn, where a model has no business, the C library's.
+  template <bool kCosine, class D, class V>
+  static HWY_INLINE V Anywhere(D d, V x) {
+    using T = hn::TFromD<D>;
+    constexpr T kLimit = VectorMathConstants<T>::kMaxTurn;
+    const V near = Near<kCosine>(d, x);
+    if (hn::AllTrue(d, hn::Le(hn::Abs(x), hn::Set(d, kLimit)))) return near;
+    HWY_ALIGN T arguments[hn::MaxLanes(D())];
+    HWY_ALIGN T results[hn::MaxLanes(D())];
+    hn::Store(x, d, arguments);
+    hn::Store(near, d, results);
+    for (size_t i = 0; i < hn::Lanes(d); ++i) {
+      if (std::abs(arguments[i]) <= kLimit) continue;
+      results[i] = kCosine ? std::cos(arguments[i]) : std::sin(arguments[i]);
+    }
+    return hn::Load(d, results);
   }
 };
 

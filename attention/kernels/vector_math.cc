@@ -41,6 +41,8 @@ HWY_INLINE void WithFunction(Unary f, const Body& body) {
       return body(EluPlusOne());
     case Unary::kSquare:
       return body(Square());
+    case Unary::kSin:
+      return body(Sin());
   }
 }
 

@@ -114,7 +114,7 @@ TEST(Ops, ElementwiseGradients) {
        {kernels::Unary::kExp, kernels::Unary::kSigmoid, kernels::Unary::kSilu,
         kernels::Unary::kGelu, kernels::Unary::kTanh, kernels::Unary::kSoftplus,
         kernels::Unary::kLogSigmoid, kernels::Unary::kEluPlusOne,
-        kernels::Unary::kSquare}) {
+        kernels::Unary::kSquare, kernels::Unary::kSin}) {
     CheckGradients({Normals({17}, 4)},
                    [f](const auto& v) { return Map(f, v[0]); });
   }
