@@ -95,6 +95,12 @@ def _libraries():
     )
     _maybe(
         debian_repository,
+        name = "kissfft",
+        build_file = Label("//third_party:kissfft.BUILD"),
+        files = {"/usr/include/kissfft/kissfft.hh": "libkissfft-dev"},
+    )
+    _maybe(
+        debian_repository,
         name = "vega",
         build_file = Label("//third_party:vega.BUILD"),
         files = {"/usr/share/javascript/vega/*.min.js": "libjs-vega"},

@@ -12,9 +12,11 @@
 
 #include <CLI/CLI.hpp>
 #include <boost/math/distributions/normal.hpp>
+#include <complex>
 #include <cstdlib>
 #include <fstream>
 #include <kainjow/mustache.hpp>
+#include <kissfft/kissfft.hh>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -107,6 +109,14 @@ TEST(Smoke, Cli11) {
 
 TEST(Smoke, BoostMath) {
   EXPECT_NEAR(boost::math::quantile(boost::math::normal(), 0.975), 1.96, 1e-3);
+}
+
+TEST(Smoke, KissFft) {
+  const std::vector<std::complex<double>> impulse = {1, 0, 0, 0};
+  std::vector<std::complex<double>> spectrum(4);
+  kissfft<double>(4, /*inverse=*/false)
+      .transform(impulse.data(), spectrum.data());
+  EXPECT_EQ(spectrum, std::vector<std::complex<double>>(4, 1));
 }
 
 TEST(Smoke, Benchmark) { EXPECT_FALSE(benchmark::CPUInfo::Get().num_cpus < 1); }

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "attention/kernels/fft_conv.h"
+
+#include <algorithm>
+#include <cmath>
+#include <kissfft/kissfft.hh>
+
+#include "attention/kernels/long_conv.h"
+
+namespace mneme::kernels {
+namespace {
+
+using Complex = std::complex<double>;
+
+// Without the care that operator* takes of products of infinities.
+Complex Product(Complex a, Complex b) {
+  return {a.real() * b.real() - a.imag() * b.imag(),
+          a.real() * b.imag() + a.imag() * b.real()};
+}
+
+// Textbook work of a real transform.
+double FftFlops(double size) { return 2.5 * size * std::log2(size); }
+
+}  // namespace
+
+size_t FftSize(size_t rows) {
+  size_t size = 4;
+  while (size < rows) size *= 2;
+  return size;
+}
+
+// A real column rides a complex transform of half its size.
+struct LongFft::Plan {
+  kissfft<double> forward, inverse;
+  Spectra turns;  // e^{2 pi i k / size}
+
+  explicit Plan(size_t size)
+      : forward(size / 2, false), inverse(size / 2, true) {
+    const double step = 2 * std::acos(-1.0) / static_cast<double>(size);
+    for (size_t k = 0; k < size / 2; ++k) {
+      turns.push_back(std::polar(1.0, step * static_cast<double>(k)));
+    }
+  }
+
+  template <typename T>
+  Spectra Transform(MatrixView<const T> x) const {
+    const size_t bins = turns.size();
+    Spectra result(bins * x.cols);
+    std::vector<double> column(2 * bins);
+    for (size_t c = 0; c < x.cols; ++c) {
+      for (size_t r = 0; r < x.rows; ++r) column[r] = x(r, c);
+      forward.transform_real(column.data(), &result[bins * c]);
+    }
+    return result;
+  }
+
+  template <typename T>
+  void AddInverse(const Spectra& spectra, size_t first, MatrixView<T> y) const {
+    const size_t bins = turns.size();
+    const double scale = 1 / static_cast<double>(bins);
+    Spectra halves(bins), pairs(bins);
+    for (size_t c = 0; c < y.cols; ++c) {
+      const Complex* in = &spectra[bins * c];
+      // Transforms of the even and of the odd rows, from which that of (even) +
+      // i (odd).
+      const double zero = in[0].real(), middle = in[0].imag();
+      halves[0] = {(zero + middle) / 2, (zero - middle) / 2};
+      for (size_t k = 1; k < bins; ++k) {
+        const Complex other = std::conj(in[bins - k]);
+        const Complex odd = Product((in[k] - other) * 0.5, turns[k]);
+        halves[k] = (in[k] + other) * 0.5 + Complex(-odd.imag(), odd.real());
+      }
+      inverse.transform(halves.data(), pairs.data());
+      for (size_t r = 0; r < y.rows; ++r) {
+        const Complex pair = pairs[(first + r) / 2];
+        const double value = (first + r) % 2 == 0 ? pair.real() : pair.imag();
+        y(r, c) += static_cast<T>(value * scale);
+      }
+    }
+  }
+};
+
+LongFft::LongFft(size_t size)
+    : size_(size), plan_(std::make_unique<Plan>(size)) {}
+LongFft::~LongFft() = default;
+
+Spectra LongFft::Transform(MatrixView<const float> x) const {
+  return plan_->Transform(x);
+}
+Spectra LongFft::Transform(MatrixView<const double> x) const {
+  return plan_->Transform(x);
+}
+
+void LongFft::MultiplyAdd(const Spectra& a, const Spectra& b,
+                          Spectra* sum) const {
+  sum->resize(a.size());
+  const size_t bins = size_ / 2;
+  for (size_t start = 0; start < a.size(); start += bins) {
+    // Bin 0 holds two real ones.
+    (*sum)[start] += Complex(a[start].real() * b[start].real(),
+                             a[start].imag() * b[start].imag());
+    for (size_t k = start + 1; k < start + bins; ++k) {
+      (*sum)[k] += Product(a[k], b[k]);
+    }
+  }
+}
+
+void LongFft::AddInverse(const Spectra& spectra, size_t first,
+                         MatrixView<float> y) const {
+  plan_->AddInverse(spectra, first, y);
+}
+void LongFft::AddInverse(const Spectra& spectra, size_t first,
+                         MatrixView<double> y) const {
+  plan_->AddInverse(spectra, first, y);
+}
+
+template <typename T>
+void CausalFftConv<T>::Apply(MatrixView<const T> x, size_t first,
+                             MatrixView<T> y) {
+  size_t size = leaf_;
+  while (size < x.rows) size *= 2;
+  Block({x, first, y}, 0, size);
+}
+
+// What rows [begin, begin + size) give to one another.
+template <typename T>
+void CausalFftConv<T>::Block(const Call& call, size_t begin, size_t size) {
+  const size_t end = std::min(begin + size, call.x.rows);
+  if (end <= std::max(begin, call.first)) return;
+  if (size <= leaf_) {
+    const size_t from = std::max(begin, call.first);
+    LongConv(call.x.Rows(begin, end - begin), h_, from - begin,
+             call.y.Rows(from - call.first, end - from));
+    return;
+  }
+  const size_t middle = begin + size / 2;
+  Block(call, begin, size / 2);
+  if (middle >= end) return;
+  Add(call, begin, middle, end);
+  Block(call, middle, size / 2);
+}
+
+// What rows [begin, middle) give to rows [middle, end).
+template <typename T>
+void CausalFftConv<T>::Add(const Call& call, size_t begin, size_t middle,
+                           size_t end) {
+  const size_t from = std::max(middle, call.first), half = middle - begin;
+  const MatrixView<const T> x = call.x.Rows(begin, half);
+  const MatrixView<T> y = call.y.Rows(from - call.first, end - from);
+  // A few outputs, as when a token is decoded, are not worth a transform.
+  if (y.rows <= leaf_) return LongConv(x, h_, from - begin, y);
+  Level& level = levels_[half];
+  if (level.fft == nullptr) {
+    // Of the half + 2 half - 1 rows of the product those wrap around that no
+    // one asks for: the last ones, onto the first.
+    level.fft = std::make_unique<LongFft>(FftSize(2 * half));
+    level.filter =
+        level.fft->Transform(h_.Rows(0, std::min(h_.rows, 2 * half)));
+  }
+  Spectra product;
+  level.fft->MultiplyAdd(level.fft->Transform(x), level.filter, &product);
+  level.fft->AddInverse(product, from - begin, y);
+}
+
+template class CausalFftConv<float>;
+template class CausalFftConv<double>;
+
+double CausalFftConvFlops(size_t rows, size_t leaf) {
+  if (rows <= leaf) return static_cast<double>(rows) * (rows + 1);
+  size_t half = leaf;
+  while (2 * half < rows) half *= 2;
+  const size_t rest = rows - half;
+  // Two transforms and a product of bins, or a few rows directly.
+  const double across =
+      rest <= leaf ? 2.0 * half * rest : 2 * FftFlops(2.0 * half) + 6.0 * half;
+  return CausalFftConvFlops(half, leaf) + across +
+         CausalFftConvFlops(rest, leaf);
+}
+
+}  // namespace mneme::kernels
