@@ -114,6 +114,12 @@ class Operator {
 
   virtual std::vector<InputSpec> Inputs() const = 0;
 
+  // A size of the operator's own axis `letter` that suits sequences of
+  // dims.length tokens, for whoever makes up inputs. Most axes take any.
+  virtual int64_t OwnAxis(char /*letter*/, const Dims& /*dims*/) const {
+    return 3;
+  }
+
   // Computes call->output. Inputs have been checked by RunOperator.
   virtual absl::Status Forward(OperatorCall* call) const = 0;
 

@@ -50,7 +50,7 @@ void KeyValueCache::Reserve(int64_t tokens) {
     const size_t row_bytes = row * SizeOf(cache->dtype());
     Tensor grown(cache->dtype(),
                  {batch, capacity, cache->dim(2), cache->dim(3)});
-    for (int64_t b = 0; tokens_ > 0 && b < batch; ++b) {
+    for (int64_t b = 0; tokens_ * row > 0 && b < batch; ++b) {
       std::memcpy(static_cast<char*>(grown.raw()) + b * capacity * row_bytes,
                   static_cast<const char*>(cache->raw()) +
                       b * cache->dim(1) * row_bytes,
@@ -67,7 +67,7 @@ void KeyValueCache::Append(const Tensor& keys, const Tensor& values) {
                                                       {&values, &values_}};
   for (const auto& [from, to] : copies) {
     const size_t row_bytes = to->dim(2) * to->dim(3) * SizeOf(to->dtype());
-    for (int64_t b = 0; added > 0 && b < to->dim(0); ++b) {
+    for (int64_t b = 0; added * row_bytes > 0 && b < to->dim(0); ++b) {
       std::memcpy(static_cast<char*>(to->raw()) +
                       (b * to->dim(1) + tokens_) * row_bytes,
                   static_cast<const char*>(from->raw()) + b * added * row_bytes,
@@ -88,7 +88,7 @@ std::string KeyValueCache::Serialize() const {
   for (const Tensor* cache : {&keys_, &values_}) {
     const size_t row_bytes =
         cache->dim(2) * cache->dim(3) * SizeOf(cache->dtype());
-    for (int64_t b = 0; b < cache->dim(0); ++b) {
+    for (int64_t b = 0; row_bytes > 0 && b < cache->dim(0); ++b) {
       out.append(static_cast<const char*>(cache->raw()) +
                      b * cache->dim(1) * row_bytes,
                  tokens_ * row_bytes);
@@ -104,7 +104,7 @@ void KeyValueCache::DoRestore(absl::string_view bytes, int64_t tokens) {
   for (Tensor* cache : {&keys_, &values_}) {
     const size_t row_bytes =
         cache->dim(2) * cache->dim(3) * SizeOf(cache->dtype());
-    for (int64_t b = 0; tokens > 0 && b < cache->dim(0); ++b) {
+    for (int64_t b = 0; tokens * row_bytes > 0 && b < cache->dim(0); ++b) {
       std::memcpy(
           static_cast<char*>(cache->raw()) + b * cache->dim(1) * row_bytes,
           from, tokens * row_bytes);

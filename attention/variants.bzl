@@ -10,6 +10,7 @@ VARIANTS = [
     "//attention/gated_deltanet",
     "//attention/gla",
     "//attention/hopfield",
+    "//attention/hyena",
     "//attention/infini",
     "//attention/kda",
     "//attention/linear",

@@ -10,7 +10,7 @@ Dims WithOwnAxes(const Operator& op, Dims dims) {
   for (const InputSpec& spec : op.Inputs()) {
     for (char letter : spec.axes) {
       if (std::string("BLHGKV").find(letter) == std::string::npos) {
-        dims.own[letter] = 3;
+        dims.own[letter] = op.OwnAxis(letter, dims);
       }
     }
   }

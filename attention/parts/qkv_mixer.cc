@@ -20,6 +20,13 @@ const Parameter* AddDense(const MixerConfig& config, const std::string& name,
                                 init);
 }
 
+const Parameter* AddBias(const MixerConfig& config, const std::string& name,
+                         int64_t in, int64_t out) {
+  return config.parameters->Add(
+      absl::StrCat(config.name, ".", name), {out},
+      Init::Uniform(1 / std::sqrt(static_cast<double>(in))), /*decay=*/false);
+}
+
 QkvMixer::Layout QkvMixer::EvenLayout(const MixerConfig& config) {
   Layout layout;
   layout.heads = layout.kv_heads = config.heads;

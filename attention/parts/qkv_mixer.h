@@ -87,6 +87,11 @@ class QkvMixer : public Mixer {
 const Parameter* AddDense(const MixerConfig& config, const std::string& name,
                           int64_t in, int64_t out, double xavier_gain = 0);
 
+// A bias [out] for a weight [in, out], drawn as most published layers do: like
+// the weight, uniform on +-in^-1/2.
+const Parameter* AddBias(const MixerConfig& config, const std::string& name,
+                         int64_t in, int64_t out);
+
 }  // namespace mneme
 
 #endif  // MNEME_ATTENTION_PARTS_QKV_MIXER_H_

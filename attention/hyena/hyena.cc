@@ -1,0 +1,432 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Hyena of order two (arXiv 2302.10866): a convolution as long as the sequence
+// between two gates, channel by channel,
+//
+//   y_t = x0_t * (sum_{s <= t} h_{t-s} z_s + bias * z_t),   z_s = x1_s * v_s.
+//
+// The filter h is the same whatever the tokens say, and so is what the
+// mechanism can compare: the distance of two tokens, not their contents. It is
+// a function of the position (implicit_filter.h). The bias is no more than a
+// part of the filter's tap for the token itself, and is computed as that.
+//
+// kParallel convolves by transforms down to blocks of 32 tokens, kChunked down
+// to blocks of `chunk`, below which SIMD sums are faster, and both are causal
+// to the last bit (kernels/fft_conv.h); gradients may see everything, and take
+// one transform of twice the length when it is above those. kRecurrent sums
+// over all earlier tokens for each new one. There is no smaller exact state:
+// decoding remembers every z, so it grows like a cache of keys.
+//
+// The layer projects to x0, x1 and v, each through a short convolution of three
+// taps, and back; both projections and the short convolution have biases.
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "attention/hyena/implicit_filter.h"
+#include "attention/kernels/fft_conv.h"
+#include "attention/kernels/long_conv.h"
+#include "attention/kernels/parallel.h"
+#include "attention/kernels/vector_math.h"
+#include "attention/parts/qkv_mixer.h"
+#include "attention/parts/short_conv.h"
+#include "attention/variant.h"
+
+namespace mneme {
+namespace {
+
+using kernels::MatrixView;
+using kernels::Spectra;
+
+enum Input { kRead, kWrite, kValue, kFilter, kBias };
+enum Saved { kGated, kConvolved };
+
+constexpr int64_t kParallelBlock = 32;
+constexpr int64_t kShortTaps = 3;
+
+int64_t Taps(const Dims& d) { return d.own.at('S'); }
+
+// Rows in memory of their own, zero at first.
+template <typename T>
+class Rows {
+ public:
+  Rows(size_t rows, size_t cols)
+      : values_(rows * cols), view_(values_.data(), rows, cols) {}
+  const MatrixView<T>& view() const { return view_; }
+  MatrixView<const T> constant() const { return view_; }
+  T* data() { return values_.data(); }
+  size_t size() const { return values_.size(); }
+  void FillZero() { std::fill(values_.begin(), values_.end(), T{0}); }
+
+ private:
+  std::vector<T> values_;
+  MatrixView<T> view_;
+};
+
+// to's rows are from's, last row first.
+template <typename T>
+void Reverse(MatrixView<const T> from, MatrixView<T> to) {
+  for (size_t r = 0; r < from.rows; ++r) {
+    std::copy_n(from.row(from.rows - 1 - r), from.cols, to.row(r));
+  }
+}
+
+// The first rows of one head's filter, with the bias in it.
+template <typename T>
+Rows<T> HeadFilter(const OperatorCall& call, int64_t head, int64_t rows) {
+  const int64_t dim = call.dims.value_dim, stride = call.dims.heads * dim;
+  const T* from = call.inputs[kFilter].data<T>() + head * dim;
+  Rows<T> filter(rows, dim);
+  for (int64_t t = 0; t < rows; ++t) {
+    std::copy_n(from + t * stride, dim, filter.view().row(t));
+  }
+  kernels::Add(filter.data(), call.inputs[kBias].data<T>() + head * dim,
+               filter.data(), dim);
+  return filter;
+}
+
+class HyenaOperator : public Operator {
+ public:
+  explicit HyenaOperator(const Options& options)
+      : chunk_(options.Int("chunk")) {}
+
+  std::vector<InputSpec> Inputs() const override {
+    return {
+        {"x0", "BLHV", "gates of what is read [batch, length, heads, dim]"},
+        {"x1", "BLHV", "gates of what is written [batch, length, heads, dim]"},
+        {"v", "BLHV", "values [batch, length, heads, dim]"},
+        {"h", "SHV", "filter [taps >= length, heads, dim], newest token first"},
+        {"bias", "HV", "added to the newest token's tap [heads, dim]"}};
+  }
+
+  int64_t OwnAxis(char, const Dims& d) const override { return d.length + 2; }
+
+  absl::Status Forward(OperatorCall* call) const override {
+    const Dims& d = call->dims;
+    auto* cache = static_cast<KeyValueCache*>(call->state);
+    const int64_t before = cache == nullptr ? 0 : cache->tokens();
+    const int64_t tokens = before + d.length;
+    if (Taps(d) < tokens) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("hyena: h has ", Taps(d), " taps for a sequence of ",
+                       tokens, " tokens; it needs one for each"));
+    }
+    const DType dtype = call->output.dtype();
+    const Tensor gated(call->arena, dtype, call->output.shape());
+    const Tensor convolved(call->arena, dtype, call->output.shape());
+    if (call->keep) call->saved = {gated, convolved};
+    const int64_t n = gated.elements(), block = Block(call->form);
+    DispatchDType(dtype, [&](auto zero) {
+      using T = decltype(zero);
+      kernels::Multiply(call->inputs[kWrite].data<T>(),
+                        call->inputs[kValue].data<T>(), gated.data<T>(), n);
+      if (cache != nullptr) {
+        cache->Append(gated, Tensor(dtype, gated.shape().WithLast(0)));
+      }
+      Tensor sums = convolved;
+      sums.FillZero();
+      // By head, so that all sequences share the transforms of its filter.
+      kernels::ParallelFor(call->pool, d.heads, [&](size_t h, int) {
+        const Rows<T> filter = HeadFilter<T>(*call, h, tokens);
+        kernels::CausalFftConv<T> conv(filter.view(), block);
+        for (int64_t b = 0; b < d.batch; ++b) {
+          const MatrixView<T> y = convolved.Sequence<T>(b, h);
+          const MatrixView<const T> x =
+              cache == nullptr ? gated.Sequence<T>(b, h) : cache->Keys<T>(b, h);
+          if (call->form != Form::kRecurrent) {
+            conv.Apply(x, before, y);
+            continue;
+          }
+          for (int64_t t = 0; t < d.length; ++t) {
+            kernels::LongConv(x.Rows(0, before + t + 1), filter.constant(),
+                              before + t, y.Rows(t, 1));
+          }
+        }
+      });
+      kernels::Multiply(call->inputs[kRead].data<T>(), convolved.data<T>(),
+                        call->output.data<T>(), n);
+    });
+    return absl::OkStatus();
+  }
+
+  absl::Status Backward(const OperatorCall& call, const Tensor& d_output,
+                        absl::Span<const Tensor> d_inputs) const override {
+    const Tensor d_convolved(call.arena, d_output.dtype(), d_output.shape());
+    const Tensor d_gated(call.arena, d_output.dtype(), d_output.shape());
+    const int64_t n = d_output.elements();
+    DispatchDType(d_output.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      const auto add_product = [&](const Tensor& d, const Tensor& factor,
+                                   Input to) {
+        if (d_inputs[to].empty()) return;
+        kernels::MultiplyAdd(d.data<T>(), factor.data<T>(),
+                             d_inputs[to].data<T>(), n);
+      };
+      add_product(d_output, call.saved[kConvolved], kRead);
+      kernels::Multiply(d_output.data<T>(), call.inputs[kRead].data<T>(),
+                        d_convolved.data<T>(), n);
+      kernels::ParallelFor(call.pool, call.dims.heads, [&](size_t h, int) {
+        HeadBackward<T>(call, h, d_convolved, d_gated, d_inputs);
+      });
+      add_product(d_gated, call.inputs[kValue], kWrite);
+      add_product(d_gated, call.inputs[kWrite], kValue);
+    });
+    return absl::OkStatus();
+  }
+
+  std::unique_ptr<State> NewState(const Dims& d, DType dtype) const override {
+    return std::make_unique<KeyValueCache>(dtype, d.batch, d.heads, d.value_dim,
+                                           /*value_dim=*/0);
+  }
+
+  int64_t StateBytes(const Dims& d) const override {
+    return sizeof(float) * d.batch * d.length * d.heads * d.value_dim;
+  }
+
+  Cost ForwardCost(const Dims& d, Form form) const override {
+    const double channels = static_cast<double>(d.heads) * d.value_dim;
+    const size_t block = form == Form::kRecurrent ? d.length : Block(form);
+    Cost cost;
+    cost.flops =
+        channels * d.batch *
+        (kernels::CausalFftConvFlops(d.length, block) + 2.0 * d.length);
+    cost.bytes =
+        sizeof(float) * channels * (4.0 * d.batch * d.length + d.length + 1);
+    return cost;
+  }
+
+  absl::Status Reference(const OperatorCall& call) const override {
+    const Dims& d = call.dims;
+    const double* bias = call.inputs[kBias].data<double>();
+    const double* filter = call.inputs[kFilter].data<double>();
+    for (int64_t b = 0; b < d.batch; ++b) {
+      for (int64_t h = 0; h < d.heads; ++h) {
+        const auto x0 = call.inputs[kRead].Sequence<double>(b, h);
+        const auto x1 = call.inputs[kWrite].Sequence<double>(b, h);
+        const auto v = call.inputs[kValue].Sequence<double>(b, h);
+        const auto y = call.output.Sequence<double>(b, h);
+        for (int64_t t = 0; t < d.length; ++t) {
+          for (int64_t c = 0; c < d.value_dim; ++c) {
+            const int64_t channel = h * d.value_dim + c;
+            double sum = bias[channel] * x1(t, c) * v(t, c);
+            for (int64_t s = 0; s <= t; ++s) {
+              sum += filter[(t - s) * d.heads * d.value_dim + channel] *
+                     x1(s, c) * v(s, c);
+            }
+            y(t, c) = x0(t, c) * sum;
+          }
+        }
+      }
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  // Rows that are convolved directly.
+  int64_t Block(Form form) const {
+    return form == Form::kParallel ? std::min(chunk_, kParallelBlock) : chunk_;
+  }
+
+  // Writes d_gated and adds to the gradients of filter and bias.
+  template <typename T>
+  void HeadBackward(const OperatorCall& call, int64_t h,
+                    const Tensor& d_convolved, const Tensor& d_gated,
+                    absl::Span<const Tensor> d_inputs) const {
+    const size_t length = call.dims.length, dim = call.dims.value_dim;
+    const bool direct =
+        call.form == Form::kRecurrent || call.dims.length <= Block(call.form);
+    const Rows<T> filter = HeadFilter<T>(call, h, length);
+    // Both gradients are causal convolutions of rows in reverse order.
+    Rows<T> d_y(length, dim), d_x(length, dim), part(length, dim);
+    std::vector<double> d_filter(length * dim);
+    const kernels::LongFft fft(kernels::FftSize(direct ? 0 : 2 * length));
+    Spectra filter_bins, sum;
+    if (!direct) filter_bins = fft.Transform(filter.constant());
+    // Sequences add to one filter in order: each by itself in T, all in double.
+    const auto add_part = [&]() {
+      for (size_t i = 0; i < part.size(); ++i) d_filter[i] += part.data()[i];
+    };
+    for (int64_t b = 0; b < call.dims.batch; ++b) {
+      const MatrixView<const T> x = call.saved[kGated].Sequence<T>(b, h);
+      Reverse<T>(d_convolved.Sequence<T>(b, h), d_y.view());
+      d_x.FillZero();
+      if (direct) {
+        part.FillZero();
+        kernels::LongConv(d_y.constant(), filter.constant(), 0, d_x.view());
+        kernels::LongConv(x, d_y.constant(), 0, part.view());
+        add_part();
+      } else {
+        const Spectra d_y_bins = fft.Transform(d_y.constant());
+        Spectra product;
+        fft.MultiplyAdd(d_y_bins, filter_bins, &product);
+        fft.AddInverse(product, 0, d_x.view());
+        fft.MultiplyAdd(d_y_bins, fft.Transform(x), &sum);
+      }
+      Reverse<T>(d_x.constant(), d_gated.Sequence<T>(b, h));
+    }
+    if (!direct) {
+      fft.AddInverse(sum, 0, part.view());
+      add_part();
+    }
+    const size_t stride = call.dims.heads * dim;
+    const auto add = [&](const double* d, T* to) {
+      for (size_t c = 0; c < dim; ++c) to[c] += static_cast<T>(d[c]);
+    };
+    for (size_t t = 0; t < length && !d_inputs[kFilter].empty(); ++t) {
+      add(&d_filter[(length - 1 - t) * dim],
+          d_inputs[kFilter].data<T>() + t * stride + h * dim);
+    }
+    if (!d_inputs[kBias].empty()) {
+      add(&d_filter[(length - 1) * dim], d_inputs[kBias].data<T>() + h * dim);
+    }
+  }
+
+  int64_t chunk_;
+};
+
+// The filter as a decoder computed it at its first token. It follows from the
+// parameters alone, so it is no memory of the sequence and takes no bytes.
+class FilterMemo : public State {
+ public:
+  using State::State;
+  Tensor filter;
+
+  int64_t bytes() const override { return 0; }
+  std::string Serialize() const override { return {}; }
+  int64_t BytesAfter(int64_t) const override { return 0; }
+
+ private:
+  void DoRestore(absl::string_view, int64_t) override {}
+};
+
+class HyenaMixer : public Mixer {
+ public:
+  explicit HyenaMixer(const MixerConfig& config)
+      : op_(config.options),
+        heads_(config.heads),
+        width_(config.width),
+        filter_(config, config.options.Int("filter_width")),
+        bias_(config.parameters->Add(absl::StrCat(config.name, ".bias"),
+                                     {heads_, width_ / heads_}, Init::Normal(1),
+                                     /*decay=*/false)),
+        out_(AddDense(config, "out", width_, width_)),
+        out_bias_(AddBias(config, "out_bias", width_, width_)) {
+    for (const std::string name : {"x0", "x1", "value"}) {
+      paths_.push_back(
+          {AddDense(config, name, width_, width_),
+           AddBias(config, name + "_bias", width_, width_),
+           ShortConv(absl::StrCat(config.name, ".", name, "_conv"), width_,
+                     kShortTaps, config.parameters, /*bias=*/true)});
+    }
+  }
+
+  Variable Forward(const MixerCall& call) const override {
+    if (!call.x.valid()) return {};
+    Tape* tape = call.x.tape();
+    CompositeState* state = call.state;
+    const int64_t batch = call.x.shape().dim(0), length = call.x.shape().dim(1);
+    const int64_t tokens = length + (state == nullptr ? 0 : state->position());
+    if (tokens > filter_.max_length()) {
+      return tape->Fail(absl::InvalidArgumentError(
+          absl::StrCat("hyena: its filter was made for ", filter_.max_length(),
+                       " tokens; a sequence of ", tokens, " is too long")));
+    }
+    size_t part = 0;
+    const auto next_state = [&]() {
+      return state == nullptr ? nullptr : state->part(part++);
+    };
+    std::vector<Variable> inputs;
+    for (const Path& path : paths_) {
+      Variable x = path.conv.Apply(
+          Linear(call.x, tape->Use(*path.weight), tape->Use(*path.bias)),
+          next_state());
+      inputs.push_back(Reshape(x, {batch, length, heads_, width_ / heads_}));
+    }
+    State* cache = next_state();
+    Variable filter = state == nullptr ? filter_.Rows(tape, length)
+                                       : Remembered(tape, next_state());
+    if (!filter.valid()) return {};
+    inputs.push_back(
+        Reshape(filter, {filter.shape().dim(0), heads_, width_ / heads_}));
+    inputs.push_back(tape->Use(*bias_));
+    Variable y = ApplyOperator(op_, inputs, call.form, cache);
+    return Add(call.residual, Linear(Reshape(y, {batch, length, width_}),
+                                     tape->Use(*out_), tape->Use(*out_bias_)));
+  }
+
+  std::unique_ptr<CompositeState> NewState(int64_t batch,
+                                           DType dtype) const override {
+    Dims dims;
+    dims.batch = batch;
+    dims.heads = heads_;
+    dims.value_dim = width_ / heads_;
+    auto state = std::make_unique<CompositeState>(dtype, batch);
+    for (const Path& path : paths_) {
+      state->Add(path.conv.NewState(batch, dtype));
+    }
+    state->Add(op_.NewState(dims, dtype));
+    state->Add(std::make_unique<FilterMemo>(dtype, batch));
+    return state;
+  }
+
+ private:
+  struct Path {  // of x0, x1 or v
+    const Parameter *weight, *bias;
+    ShortConv conv;
+  };
+
+  Variable Remembered(Tape* tape, State* memo) const {
+    Tensor& filter = static_cast<FilterMemo*>(memo)->filter;
+    if (filter.empty()) {
+      Variable rows = filter_.Rows(tape, filter_.max_length());
+      if (!rows.valid()) return rows;
+      filter = rows.value().Clone();
+    }
+    return tape->Input(filter);
+  }
+
+  HyenaOperator op_;
+  int64_t heads_, width_;
+  ImplicitFilter filter_;
+  std::vector<Path> paths_;
+  const Parameter *bias_, *out_, *out_bias_;
+};
+
+absl::StatusOr<std::unique_ptr<Mixer>> MakeMixer(const MixerConfig& config) {
+  if (config.max_length < 1) {
+    return absl::InvalidArgumentError(
+        "hyena: its filter needs to know the longest sequence, max_length");
+  }
+  return std::make_unique<HyenaMixer>(config);
+}
+
+VariantDescriptor Describe() {
+  VariantDescriptor d;
+  d.name = "hyena";
+  d.title = "Hyena";
+  d.family = "convolution";
+  d.paper = "arXiv 2302.10866";
+  d.summary = "a filter over all distances, made by a small network, and gates";
+  d.tolerance = 1e-5;
+  d.options = {
+      OptionSpec::Int("filter_width", 64, 1, 4096,
+                      "hidden width of the network that makes the filter"),
+      OptionSpec::Int("chunk", 2048, 1, 65536,
+                      "tokens a block convolved without a transform in the "
+                      "chunked form")};
+  d.variations = {{{"chunk", "64"}, {"filter_width", "5"}}};
+  return d;
+}
+
+const bool kRegistered = RegisterVariant(
+    {Describe(),
+     [](const Options& options) -> absl::StatusOr<std::unique_ptr<Operator>> {
+       return std::make_unique<HyenaOperator>(options);
+     },
+     MakeMixer});
+
+}  // namespace
+}  // namespace mneme
