@@ -308,7 +308,8 @@ class HyenaMixer : public Mixer {
       : op_(config.options),
         heads_(config.heads),
         width_(config.width),
-        filter_(config, config.options.Int("filter_width")),
+        filter_(config, config.options.Int("filter_width"),
+                config.options.Real("frequency")),
         bias_(config.parameters->Add(absl::StrCat(config.name, ".bias"),
                                      {heads_, width_ / heads_}, Init::Normal(1),
                                      /*decay=*/false)),
@@ -410,10 +411,13 @@ VariantDescriptor Describe() {
   d.family = "convolution";
   d.paper = "arXiv 2302.10866";
   d.summary = "a filter over all distances, made by a small network, and gates";
-  d.tolerance = 1e-5;
+  d.tolerance = 5e-7;
   d.options = {
       OptionSpec::Int("filter_width", 64, 1, 4096,
                       "hidden width of the network that makes the filter"),
+      OptionSpec::Real(
+          "frequency", 1, 0.01, 1000,
+          "of that network's sines at first: how wavy a filter is"),
       OptionSpec::Int("chunk", 2048, 1, 65536,
                       "tokens a block convolved without a transform in the "
                       "chunked form")};

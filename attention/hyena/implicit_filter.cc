@@ -51,7 +51,8 @@ Tensor DecayWindow(int64_t length, int64_t width) {
 
 }  // namespace
 
-ImplicitFilter::ImplicitFilter(const MixerConfig& config, int64_t hidden_width)
+ImplicitFilter::ImplicitFilter(const MixerConfig& config, int64_t hidden_width,
+                               double frequency)
     : window_(DecayWindow(config.max_length, config.width)
                   .Cast(config.parameters->dtype())) {
   // As published, nothing of the filter decays.
@@ -71,7 +72,7 @@ ImplicitFilter::ImplicitFilter(const MixerConfig& config, int64_t hidden_width)
                        add(name + "_bias", {hidden_width}, init)});
     in = hidden_width;
   }
-  frequency_ = add("frequency", {1, hidden_width}, Init::Constant(1));
+  frequency_ = add("frequency", {1, hidden_width}, Init::Constant(frequency));
   out_ = add("out", {in, config.width},
              Init::Uniform(1 / std::sqrt(static_cast<double>(in))));
 }

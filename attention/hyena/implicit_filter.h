@@ -29,8 +29,10 @@ namespace mneme {
 class ImplicitFilter {
  public:
   // config.max_length rows, a channel for each of config.width; the network is
-  // hidden_width wide. Parameters are called filter_* under config.name.
-  ImplicitFilter(const MixerConfig& config, int64_t hidden_width);
+  // hidden_width wide, all its frequencies start as `frequency`. Parameters are
+  // called filter_* under config.name.
+  ImplicitFilter(const MixerConfig& config, int64_t hidden_width,
+                 double frequency);
 
   int64_t max_length() const { return window_.dim(0); }
 
