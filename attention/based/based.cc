@@ -8,13 +8,15 @@
 //
 // f >= 1/2 everywhere, so the denominator is safe. Queries and keys are
 // projected to 16 numbers a head, which keeps the 1 + 16 + 136 features, and
-// with them the state, small. The same scale applies in all forms. (The paper's
-// models alternate this layer with short window attention and gated
-// convolutions; here every layer is this one, and the model's short convolution
-// stands for the local part.)
+// with them the state, small. The same scale applies in all forms.
+//
+// The paper's models alternate this layer with short window attention and gated
+// convolutions: option `hybrid` (parts/hybrid_mixer.h). Without it every layer
+// is this one, and the model's short convolution stands for the local part.
 
 #include <memory>
 
+#include "attention/parts/hybrid_mixer.h"
 #include "attention/parts/qkv_mixer.h"
 #include "attention/parts/quadratic_operator.h"
 #include "attention/variant.h"
@@ -39,11 +41,13 @@ VariantDescriptor Describe() {
   d.summary = "second-order Taylor polynomial of the softmax kernel";
   d.exact = false;
   d.tolerance = 1e-5;
-  d.options = {
-      OptionSpec::Int("feature_dim", 16, 1, 256,
-                      "width of a head's queries and keys before expansion"),
-      OptionSpec::Int("chunk", 64, 1, 4096,
-                      "tokens a block in the chunked form")};
+  d.options = WithHybridOptions(
+      {OptionSpec::Int("feature_dim", 16, 1, 256,
+                       "width of a head's queries and keys before expansion"),
+       OptionSpec::Int("chunk", 64, 1, 4096,
+                       "tokens a block in the chunked form")});
+  d.variations = {{{"hybrid", "window"}, {"window", "5"}},
+                  {{"hybrid", "release"}}};
   return d;
 }
 
@@ -52,11 +56,15 @@ const bool kRegistered = RegisterVariant(
      [](const Options& options) -> absl::StatusOr<std::unique_ptr<Operator>> {
        return NewOperator(options);
      },
-     [](const MixerConfig& config) -> absl::StatusOr<std::unique_ptr<Mixer>> {
-       QkvMixer::Layout layout = QkvMixer::EvenLayout(config);
-       layout.key_dim = config.options.Int("feature_dim");
-       return std::make_unique<QkvMixer>(config, NewOperator(config.options),
-                                         layout);
+     [](const MixerConfig& config) {
+       return MakeHybridMixer(
+           config, "based",
+           [](const MixerConfig& layer) -> std::unique_ptr<Mixer> {
+             QkvMixer::Layout layout = QkvMixer::EvenLayout(layer);
+             layout.key_dim = layer.options.Int("feature_dim");
+             return std::make_unique<QkvMixer>(
+                 layer, NewOperator(layer.options), layout);
+           });
      }});
 
 }  // namespace

@@ -12,13 +12,15 @@
 // vanish the output is small instead of an average.
 //
 // The operator takes x^; the layer norm, over all heads at once as in the
-// paper's code, belongs to the layer.
+// paper's code, belongs to the layer. Option `hybrid` puts Based's layers in
+// between (parts/hybrid_mixer.h).
 
 #include <cstdint>
 #include <memory>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "attention/parts/hybrid_mixer.h"
 #include "attention/parts/qkv_mixer.h"
 #include "attention/parts/quadratic_operator.h"
 #include "attention/variant.h"
@@ -82,11 +84,13 @@ VariantDescriptor Describe() {
   d.paper = "arXiv 2402.10644";
   d.summary = "squared scores of normalised, shifted queries and keys";
   d.tolerance = 1e-4;
-  d.options = {
-      OptionSpec::Int("feature_dim", 16, 1, 256,
-                      "width of a head's queries and keys before squaring"),
-      OptionSpec::Int("chunk", 64, 1, 4096,
-                      "tokens a block in the chunked form")};
+  d.options = WithHybridOptions(
+      {OptionSpec::Int("feature_dim", 16, 1, 256,
+                       "width of a head's queries and keys before squaring"),
+       OptionSpec::Int("chunk", 64, 1, 4096,
+                       "tokens a block in the chunked form")});
+  d.variations = {{{"hybrid", "window"}, {"window", "5"}},
+                  {{"hybrid", "release"}}};
   return d;
 }
 
@@ -95,10 +99,14 @@ const bool kRegistered = RegisterVariant(
      [](const Options& options) -> absl::StatusOr<std::unique_ptr<Operator>> {
        return NewOperator(options);
      },
-     [](const MixerConfig& config) -> absl::StatusOr<std::unique_ptr<Mixer>> {
-       QkvMixer::Layout layout = QkvMixer::EvenLayout(config);
-       layout.key_dim = config.options.Int("feature_dim");
-       return std::make_unique<RebasedMixer>(config, layout);
+     [](const MixerConfig& config) {
+       return MakeHybridMixer(
+           config, "rebased",
+           [](const MixerConfig& layer) -> std::unique_ptr<Mixer> {
+             QkvMixer::Layout layout = QkvMixer::EvenLayout(layer);
+             layout.key_dim = layer.options.Int("feature_dim");
+             return std::make_unique<RebasedMixer>(layer, layout);
+           });
      }});
 
 }  // namespace
