@@ -59,6 +59,20 @@ TEST(KeyValueCache, KeepsEverySequenceApartAsItGrows) {
   EXPECT_FALSE(other.Restore(cache.Serialize(), total - 1).ok());
 }
 
+TEST(KeyValueCache, KeepsKeysAlone) {
+  KeyValueCache cache(DType::kFloat32, /*batch=*/2, 1, 3, /*value_dim=*/0);
+  int64_t total = 0;
+  for (int64_t n : {1, 20}) {
+    cache.Append(Counting({2, n, 1, 3}, 100 * total),
+                 Tensor(DType::kFloat32, {2, n, 1, 0}));
+    total += n;
+  }
+  EXPECT_EQ(cache.bytes(), 4 * 2 * total * 3);
+  KeyValueCache other(DType::kFloat32, 2, 1, 3, 0);
+  ASSERT_TRUE(other.Restore(cache.Serialize(), total).ok());
+  EXPECT_EQ(other.Keys<float>(1, 0)(1, 2), 100 + 60 + 2);
+}
+
 TEST(CompositeState, ConcatenatesPartsAndRestoresGrowingOnes) {
   const auto make = [] {
     auto state = std::make_unique<CompositeState>(DType::kFloat32, 1);

@@ -242,9 +242,12 @@ class HyenaOperator : public Operator {
     // Both gradients are causal convolutions of rows in reverse order.
     Rows<T> d_y(length, dim), d_x(length, dim), part(length, dim);
     std::vector<double> d_filter(length * dim);
-    const kernels::LongFft fft(kernels::FftSize(direct ? 0 : 2 * length));
+    std::unique_ptr<kernels::LongFft> fft;
     Spectra filter_bins, sum;
-    if (!direct) filter_bins = fft.Transform(filter.constant());
+    if (!direct) {
+      fft = std::make_unique<kernels::LongFft>(kernels::FftSize(2 * length));
+      filter_bins = fft->Transform(filter.constant());
+    }
     // Sequences add to one filter in order: each by itself in T, all in double.
     const auto add_part = [&]() {
       for (size_t i = 0; i < part.size(); ++i) d_filter[i] += part.data()[i];
@@ -259,16 +262,16 @@ class HyenaOperator : public Operator {
         kernels::LongConv(x, d_y.constant(), 0, part.view());
         add_part();
       } else {
-        const Spectra d_y_bins = fft.Transform(d_y.constant());
+        const Spectra d_y_bins = fft->Transform(d_y.constant());
         Spectra product;
-        fft.MultiplyAdd(d_y_bins, filter_bins, &product);
-        fft.AddInverse(product, 0, d_x.view());
-        fft.MultiplyAdd(d_y_bins, fft.Transform(x), &sum);
+        fft->MultiplyAdd(d_y_bins, filter_bins, &product);
+        fft->AddInverse(product, 0, d_x.view());
+        fft->MultiplyAdd(d_y_bins, fft->Transform(x), &sum);
       }
       Reverse<T>(d_x.constant(), d_gated.Sequence<T>(b, h));
     }
     if (!direct) {
-      fft.AddInverse(sum, 0, part.view());
+      fft->AddInverse(sum, 0, part.view());
       add_part();
     }
     const size_t stride = call.dims.heads * dim;
