@@ -39,7 +39,6 @@ namespace mneme {
 namespace {
 
 using kernels::MatrixView;
-using kernels::Spectra;
 
 enum Input { kRead, kWrite, kValue, kFilter, kBias };
 enum Saved { kGated, kConvolved };
@@ -49,44 +48,29 @@ constexpr int64_t kShortTaps = 3;
 
 int64_t Taps(const Dims& d) { return d.own.at('S'); }
 
-// Rows in memory of their own, zero at first.
-template <typename T>
-class Rows {
- public:
-  Rows(size_t rows, size_t cols)
-      : values_(rows * cols), view_(values_.data(), rows, cols) {}
-  const MatrixView<T>& view() const { return view_; }
-  MatrixView<const T> constant() const { return view_; }
-  T* data() { return values_.data(); }
-  size_t size() const { return values_.size(); }
-  void FillZero() { std::fill(values_.begin(), values_.end(), T{0}); }
-
- private:
-  std::vector<T> values_;
-  MatrixView<T> view_;
-};
-
-// to's rows are from's, last row first.
-template <typename T>
-void Reverse(MatrixView<const T> from, MatrixView<T> to) {
-  for (size_t r = 0; r < from.rows; ++r) {
-    std::copy_n(from.row(from.rows - 1 - r), from.cols, to.row(r));
-  }
-}
-
 // The first rows of one head's filter, with the bias in it.
 template <typename T>
-Rows<T> HeadFilter(const OperatorCall& call, int64_t head, int64_t rows) {
-  const int64_t dim = call.dims.value_dim, stride = call.dims.heads * dim;
-  const T* from = call.inputs[kFilter].data<T>() + head * dim;
-  Rows<T> filter(rows, dim);
-  for (int64_t t = 0; t < rows; ++t) {
-    std::copy_n(from + t * stride, dim, filter.view().row(t));
+class HeadFilter {
+ public:
+  HeadFilter(const OperatorCall& call, int64_t head, int64_t rows)
+      : dim_(call.dims.value_dim), values_(rows * dim_) {
+    const int64_t first = head * dim_, stride = call.dims.heads * dim_;
+    const T* from = call.inputs[kFilter].data<T>() + first;
+    for (int64_t t = 0; t < rows; ++t) {
+      std::copy_n(from + t * stride, dim_, &values_[t * dim_]);
+    }
+    kernels::Add(values_.data(), call.inputs[kBias].data<T>() + first,
+                 values_.data(), dim_);
   }
-  kernels::Add(filter.data(), call.inputs[kBias].data<T>() + head * dim,
-               filter.data(), dim);
-  return filter;
-}
+
+  MatrixView<const T> view() const {
+    return {values_.data(), values_.size() / dim_, dim_};
+  }
+
+ private:
+  size_t dim_;
+  std::vector<T> values_;
+};
 
 class HyenaOperator : public Operator {
  public:
@@ -130,7 +114,7 @@ class HyenaOperator : public Operator {
       sums.FillZero();
       // By head, so that all sequences share the transforms of its filter.
       kernels::ParallelFor(call->pool, d.heads, [&](size_t h, int) {
-        const Rows<T> filter = HeadFilter<T>(*call, h, tokens);
+        const HeadFilter<T> filter(*call, h, tokens);
         kernels::CausalFftConv<T> conv(filter.view(), block);
         for (int64_t b = 0; b < d.batch; ++b) {
           const MatrixView<T> y = convolved.Sequence<T>(b, h);
@@ -141,7 +125,7 @@ class HyenaOperator : public Operator {
             continue;
           }
           for (int64_t t = 0; t < d.length; ++t) {
-            kernels::LongConv(x.Rows(0, before + t + 1), filter.constant(),
+            kernels::LongConv(x.Rows(0, before + t + 1), filter.view(),
                               before + t, y.Rows(t, 1));
           }
         }
@@ -235,56 +219,28 @@ class HyenaOperator : public Operator {
   void HeadBackward(const OperatorCall& call, int64_t h,
                     const Tensor& d_convolved, const Tensor& d_gated,
                     absl::Span<const Tensor> d_inputs) const {
-    const size_t length = call.dims.length, dim = call.dims.value_dim;
-    const bool direct =
-        call.form == Form::kRecurrent || call.dims.length <= Block(call.form);
-    const Rows<T> filter = HeadFilter<T>(call, h, length);
-    // Both gradients are causal convolutions of rows in reverse order.
-    Rows<T> d_y(length, dim), d_x(length, dim), part(length, dim);
-    std::vector<double> d_filter(length * dim);
-    std::unique_ptr<kernels::LongFft> fft;
-    Spectra filter_bins, sum;
-    if (!direct) {
-      fft = std::make_unique<kernels::LongFft>(kernels::FftSize(2 * length));
-      filter_bins = fft->Transform(filter.constant());
-    }
-    // Sequences add to one filter in order: each by itself in T, all in double.
-    const auto add_part = [&]() {
-      for (size_t i = 0; i < part.size(); ++i) d_filter[i] += part.data()[i];
-    };
+    const int64_t length = call.dims.length, dim = call.dims.value_dim;
+    const int64_t first = h * dim, stride = call.dims.heads * dim;
+    const HeadFilter<T> filter(call, h, length);
+    kernels::LongConvGradient<T> gradient(
+        filter.view(),
+        call.form == Form::kRecurrent ? length : Block(call.form));
     for (int64_t b = 0; b < call.dims.batch; ++b) {
-      const MatrixView<const T> x = call.saved[kGated].Sequence<T>(b, h);
-      Reverse<T>(d_convolved.Sequence<T>(b, h), d_y.view());
-      d_x.FillZero();
-      if (direct) {
-        part.FillZero();
-        kernels::LongConv(d_y.constant(), filter.constant(), 0, d_x.view());
-        kernels::LongConv(x, d_y.constant(), 0, part.view());
-        add_part();
-      } else {
-        const Spectra d_y_bins = fft->Transform(d_y.constant());
-        Spectra product;
-        fft->MultiplyAdd(d_y_bins, filter_bins, &product);
-        fft->AddInverse(product, 0, d_x.view());
-        fft->MultiplyAdd(d_y_bins, fft->Transform(x), &sum);
+      gradient.Sequence(call.saved[kGated].Sequence<T>(b, h),
+                        d_convolved.Sequence<T>(b, h),
+                        d_gated.Sequence<T>(b, h));
+    }
+    const std::vector<double> d_filter = gradient.Filter();
+    const auto add_row = [&](int64_t t, const Tensor& to) {
+      T* row = to.data<T>() + t * stride + first;
+      for (int64_t c = 0; c < dim; ++c) {
+        row[c] += static_cast<T>(d_filter[t * dim + c]);
       }
-      Reverse<T>(d_x.constant(), d_gated.Sequence<T>(b, h));
-    }
-    if (!direct) {
-      fft->AddInverse(sum, 0, part.view());
-      add_part();
-    }
-    const size_t stride = call.dims.heads * dim;
-    const auto add = [&](const double* d, T* to) {
-      for (size_t c = 0; c < dim; ++c) to[c] += static_cast<T>(d[c]);
     };
-    for (size_t t = 0; t < length && !d_inputs[kFilter].empty(); ++t) {
-      add(&d_filter[(length - 1 - t) * dim],
-          d_inputs[kFilter].data<T>() + t * stride + h * dim);
+    for (int64_t t = 0; t < length && !d_inputs[kFilter].empty(); ++t) {
+      add_row(t, d_inputs[kFilter]);
     }
-    if (!d_inputs[kBias].empty()) {
-      add(&d_filter[(length - 1) * dim], d_inputs[kBias].data<T>() + h * dim);
-    }
+    if (!d_inputs[kBias].empty()) add_row(0, d_inputs[kBias]);
   }
 
   int64_t chunk_;

@@ -19,6 +19,29 @@ Complex Product(Complex a, Complex b) {
           a.real() * b.imag() + a.imag() * b.real()};
 }
 
+// A matrix in memory of its own, zero at first.
+template <typename T>
+class OwnMatrix {
+ public:
+  OwnMatrix(size_t rows, size_t cols)
+      : values_(rows * cols), view_(values_.data(), rows, cols) {}
+  MatrixView<T> view() { return view_; }
+  MatrixView<const T> constant() const { return view_; }
+  const std::vector<T>& values() const { return values_; }
+
+ private:
+  std::vector<T> values_;
+  MatrixView<T> view_;
+};
+
+// to's rows are from's, last row first.
+template <typename T>
+void Reverse(MatrixView<const T> from, MatrixView<T> to) {
+  for (size_t r = 0; r < from.rows; ++r) {
+    std::copy_n(from.row(from.rows - 1 - r), from.cols, to.row(r));
+  }
+}
+
 // Textbook work of a real transform.
 double FftFlops(double size) { return 2.5 * size * std::log2(size); }
 
@@ -165,6 +188,46 @@ void CausalFftConv<T>::Add(const Call& call, size_t begin, size_t middle,
 
 template class CausalFftConv<float>;
 template class CausalFftConv<double>;
+
+template <typename T>
+LongConvGradient<T>::LongConvGradient(MatrixView<const T> h, size_t direct)
+    : h_(h), d_h_(h.rows * h.cols) {
+  if (h.rows <= direct) return;
+  fft_ = std::make_unique<LongFft>(FftSize(2 * h.rows));
+  filter_ = fft_->Transform(h);
+}
+
+template <typename T>
+void LongConvGradient<T>::Sequence(MatrixView<const T> x,
+                                   MatrixView<const T> d_y, MatrixView<T> d_x) {
+  OwnMatrix<T> backwards(h_.rows, h_.cols), result(h_.rows, h_.cols);
+  Reverse(d_y, backwards.view());
+  if (fft_ == nullptr) {
+    LongConv(backwards.constant(), h_, 0, result.view());
+    OwnMatrix<T> part(h_.rows, h_.cols);
+    LongConv(x, backwards.constant(), 0, part.view());
+    for (size_t i = 0; i < d_h_.size(); ++i) d_h_[i] += part.values()[i];
+  } else {
+    const Spectra bins = fft_->Transform(backwards.constant());
+    Spectra product;
+    fft_->MultiplyAdd(bins, filter_, &product);
+    fft_->AddInverse(product, 0, result.view());
+    fft_->MultiplyAdd(bins, fft_->Transform(x), &sum_);
+  }
+  Reverse(result.constant(), d_x);
+}
+
+template <typename T>
+std::vector<double> LongConvGradient<T>::Filter() const {
+  OwnMatrix<double> backwards(h_.rows, h_.cols), d_h(h_.rows, h_.cols);
+  std::copy(d_h_.begin(), d_h_.end(), backwards.view().data);
+  if (!sum_.empty()) fft_->AddInverse(sum_, 0, backwards.view());
+  Reverse(backwards.constant(), d_h.view());
+  return d_h.values();
+}
+
+template class LongConvGradient<float>;
+template class LongConvGradient<double>;
 
 double CausalFftConvFlops(size_t rows, size_t leaf) {
   if (rows <= leaf) return static_cast<double>(rows) * (rows + 1);

@@ -99,6 +99,33 @@ class CausalFftConv {
   std::map<size_t, Level> levels_;
 };
 
+// Gradients of y[t] = sum_{s <= t} h[t - s] x[s] for one filter and one
+// sequence after another, as convolutions of rows in reverse order
+// (long_conv.h). They may see everything: beyond `direct` rows it takes one
+// transform of twice the length. Not thread-safe.
+template <typename T>
+class LongConvGradient {
+ public:
+  // h [length, channels], where every sequence has this length, must outlive
+  // this.
+  LongConvGradient(MatrixView<const T> h, size_t direct);
+
+  // Writes d_x [length, channels] and keeps what d_y gives to the filter.
+  void Sequence(MatrixView<const T> x, MatrixView<const T> d_y,
+                MatrixView<T> d_x);
+
+  // The gradient by h, row by row: of all sequences in their order, each summed
+  // by itself and all together in float64.
+  std::vector<double> Filter() const;
+
+ private:
+  MatrixView<const T> h_;
+  std::vector<double> d_h_;  // of direct sums, rows in reverse order
+  // Of transforms.
+  std::unique_ptr<LongFft> fft_;
+  Spectra filter_, sum_;
+};
+
 // FLOPs a channel of CausalFftConv::Apply on all of `rows` rows, without the
 // transforms of the filter.
 double CausalFftConvFlops(size_t rows, size_t leaf);

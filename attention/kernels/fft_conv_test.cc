@@ -148,6 +148,50 @@ TYPED_TEST(FftConvTest, BlocksAreCausalToTheLastBit) {
   }
 }
 
+TYPED_TEST(FftConvTest, GradientsMatchCentralDifferences) {
+  using T = TypeParam;
+  using Matrix = TestMatrix<T>;
+  using Wide = TestMatrix<double>;
+  constexpr size_t kChannels = 2, kSequences = 3;
+  for (const size_t length : {1, 2, 5, 12}) {
+    const size_t n = length * kChannels;
+    const Matrix h = Matrix::Random(length, kChannels, 1, 1);
+    // All sequences' inputs one after the other, and likewise d_y.
+    const Matrix x = Matrix::Random(kSequences * length, kChannels, 2, 2);
+    const Matrix d_y = Matrix::Random(kSequences * length, kChannels, 0, 3);
+    Doubles wide_x = x.template Values<double>();
+    Doubles wide_h = h.template Values<double>();
+    const Doubles seed = d_y.template Values<double>();
+    const auto loss = [&] {
+      double sum = 0;
+      for (size_t i = 0; i < kSequences; ++i) {
+        Wide a(length, kChannels, 0), b(length, kChannels, 0);
+        std::copy_n(wide_x.begin() + i * n, n, a.view().data);
+        std::copy_n(wide_h.begin(), n, b.view().data);
+        const Doubles y = Oracle(a, b);
+        for (size_t j = 0; j < n; ++j) sum += y[j] * seed[i * n + j];
+      }
+      return sum;
+    };
+    const Doubles d_x = CentralDifferences(&wide_x, loss);
+    const Doubles d_h = CentralDifferences(&wide_h, loss);
+    for (const size_t direct : {0, 100}) {
+      SCOPED_TRACE(testing::Message() << "length " << length << ", directly up "
+                                      << "to " << direct);
+      LongConvGradient<T> gradient(h.view(), direct);
+      Matrix actual(kSequences * length, kChannels, 4, 7);
+      for (size_t i = 0; i < kSequences; ++i) {
+        gradient.Sequence(x.view().Rows(i * length, length),
+                          d_y.view().Rows(i * length, length),
+                          actual.view().Rows(i * length, length));
+      }
+      ExpectNear(d_x, actual.Values(), 1e-3, 1e-5, "d_x");
+      EXPECT_TRUE(actual.GapsIntact());
+      ExpectNear(d_h, gradient.Filter(), 1e-3, 1e-5, "d_h");
+    }
+  }
+}
+
 TYPED_TEST(FftConvTest, ChannelsDoNotTouchOneAnother) {
   using T = TypeParam;
   using Matrix = TestMatrix<T>;
