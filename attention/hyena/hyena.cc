@@ -11,11 +11,11 @@
 // part of the filter's tap for the token itself, and is computed as that.
 //
 // kParallel convolves by transforms down to blocks of 32 tokens, kChunked down
-// to blocks of `chunk`, below which SIMD sums are faster, and both are causal
-// to the last bit (kernels/fft_conv.h); gradients may see everything, and take
-// one transform of twice the length when it is above those. kRecurrent sums
-// over all earlier tokens for each new one. There is no smaller exact state:
-// decoding remembers every z, so it grows like a cache of keys.
+// to blocks of `chunk`, below which SIMD sums are faster; both are causal to
+// the last bit (kernels/fft_conv.h). Gradients may see everything: a sequence
+// longer than those blocks takes one transform of twice its length. kRecurrent
+// sums over all earlier tokens for each new one. There is no smaller exact
+// state: decoding remembers every z, so it grows like a cache of keys.
 //
 // The layer projects to x0, x1 and v, each through a short convolution of three
 // taps, and back; both projections and the short convolution have biases.

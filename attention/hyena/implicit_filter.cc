@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "attention/parts/channelwise.h"
 #include "attention/tensor/ops.h"
 
 namespace mneme {
@@ -81,14 +82,12 @@ Variable ImplicitFilter::Rows(Tape* tape, int64_t length) const {
   std::vector<int64_t> rows(length);
   std::iota(rows.begin(), rows.end(), 0);
   Variable x = GatherRows(tape->Use(*positions_), rows);
-  // One leaf, used three times: its gradients add up.
-  Variable frequency = tape->Use(*frequency_);
   for (const Layer& layer : layers_) {
     x = Linear(x, tape->Use(*layer.weight), tape->Use(*layer.bias));
     if (!x.valid()) return x;
     const Shape shape = x.shape();
-    // Row by row times the frequencies: a convolution with one tap.
-    x = CausalConv(Reshape(x, {1, shape.dim(0), shape.dim(1)}), frequency);
+    x = Channelwise(Reshape(x, {1, shape.dim(0), shape.dim(1)}), *frequency_,
+                    nullptr);
     x = Reshape(Map(kernels::Unary::kSin, x), shape);
   }
   const Tensor window = window_.Slice(0, {length, window_.dim(1)});

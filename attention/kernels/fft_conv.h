@@ -32,7 +32,8 @@ size_t FftSize(size_t rows);
 // bins of each, with the real one in the middle as bin 0's imaginary part.
 using Spectra = std::vector<std::complex<double>>;
 
-// The transform of one size. Immutable and thread-safe.
+// The transform of one size, a power of two, for which kissfft needs no scratch
+// memory of its own: immutable and thread-safe.
 class LongFft {
  public:
   explicit LongFft(size_t size);  // from FftSize
@@ -74,7 +75,8 @@ class LongFft {
 template <typename T>
 class CausalFftConv {
  public:
-  // h [at least x.rows, channels] of any x to come must outlive this.
+  // h [at least x.rows, channels] of any x to come must outlive this; leaf
+  // >= 1.
   CausalFftConv(MatrixView<const T> h, size_t leaf) : h_(h), leaf_(leaf) {}
 
   // Rows [first, x.rows) of the convolution, added to y [x.rows - first,
