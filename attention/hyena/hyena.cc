@@ -5,10 +5,10 @@
 //
 //   y_t = x0_t * (sum_{s <= t} h_{t-s} z_s + bias * z_t),   z_s = x1_s * v_s.
 //
-// The filter h is the same whatever the tokens say, and so is what the
-// mechanism can compare: the distance of two tokens, not their contents. It is
-// a function of the position (implicit_filter.h). The bias is no more than a
-// part of the filter's tap for the token itself, and is computed as that.
+// The filter h, a function of the position (implicit_filter.h), is the same
+// whatever the tokens say: it weighs distances, and contents meet in the gates
+// alone. The bias is no more than a part of the filter's tap for the token
+// itself, and is computed as that.
 //
 // kParallel convolves by transforms down to blocks of 32 tokens, kChunked down
 // to blocks of `chunk`, below which SIMD sums are faster; both are causal to
@@ -162,6 +162,7 @@ class HyenaOperator : public Operator {
   }
 
   std::unique_ptr<State> NewState(const Dims& d, DType dtype) const override {
+    // Every z as a key, and no values.
     return std::make_unique<KeyValueCache>(dtype, d.batch, d.heads, d.value_dim,
                                            /*value_dim=*/0);
   }
