@@ -23,6 +23,7 @@ VARIANTS = [
     "//attention/pidformer",
     "//attention/rebased",
     "//attention/retention",
+    "//attention/rwkv4",
     "//attention/rwkv6",
     "//attention/rwkv7",
     "//attention/sliding_window",

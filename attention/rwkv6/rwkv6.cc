@@ -19,9 +19,6 @@
 // and bonuses are those of the published code, which depend on channel and
 // layer; so is the norm's eps, 64e-5.
 
-#include <algorithm>
-#include <cmath>
-#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -32,6 +29,7 @@
 #include "attention/parts/channelwise.h"
 #include "attention/parts/low_rank.h"
 #include "attention/parts/qkv_mixer.h"
+#include "attention/parts/rwkv_init.h"
 #include "attention/parts/token_shift.h"
 #include "attention/parts/vector_decay_operator.h"
 #include "attention/variant.h"
@@ -69,25 +67,7 @@ class Rwkv6Mixer : public Mixer {
         width_(config.width),
         heads_(config.heads) {
     const int64_t mix_rank = config.options.Int("mix_rank");
-    // 0 for the first layer to 1 for the last, and 1 to almost 0.
-    const double depth =
-        static_cast<double>(config.layer) / std::max(1, config.layers - 1);
-    const double rest = 1 - static_cast<double>(config.layer) / config.layers;
-    // f(c) for each channel, c from 0 to almost 1 or, at most, to 1.
-    const auto channels = [&](int64_t last,
-                              const std::function<double(double)>& f) {
-      std::vector<double> values;
-      for (int64_t i = 0; i < width_; ++i) {
-        values.push_back(
-            f(static_cast<double>(i) / std::max<int64_t>(1, last)));
-      }
-      return values;
-    };
-    const auto mixture = [&](double power, double offset) {
-      return channels(width_, [&](double c) {
-        return 1 - (std::pow(c, power * rest) + offset);
-      });
-    };
+    const RwkvInit published(config);
     const auto add_vector = [&](const char* name, Shape shape, Init init) {
       return config.parameters->Add(absl::StrCat(config.name, ".", name), shape,
                                     init, /*decay=*/false);
@@ -95,25 +75,23 @@ class Rwkv6Mixer : public Mixer {
     const auto add_path = [&](const std::string& name, double power,
                               double offset) {
       paths_.push_back(
-          {AddLowRank(config, name + "_mix", mix_rank, mixture(power, offset)),
+          {AddLowRank(config, name + "_mix", mix_rank,
+                      published.Shift(power, offset)),
            name == "decay" ? nullptr : AddDense(config, name, width_, width_)});
     };
     add_path("receptance", 0.5, 0);
     add_path("key", 1, 0);
-    add_path("value", 1, 0.3 * depth);
+    add_path("value", 1, 0.3 * published.depth());
     add_path("decay", 1, 0);
     add_path("gate", 0.5, 0);
-    base_mix_ =
-        add_vector("base_mix", {1, width_}, Init::Values(mixture(1, 0)));
+    base_mix_ = add_vector("base_mix", {1, width_},
+                           Init::Values(published.Shift(1, 0)));
     decay_ = AddLowRank(config, "decay", config.options.Int("decay_rank"),
-                        channels(width_ - 1, [&](double c) {
-                          return -6 + 5 * std::pow(c, 0.7 + 1.3 * depth);
-                        }));
-    std::vector<double> bonus =
-        channels(width_ - 1, [&](double c) { return depth * (1 - c); });
-    for (int64_t i = 0; i < width_; ++i) bonus[i] += 0.1 * ((i + 1) % 3 - 1);
-    bonus_ =
-        add_vector("bonus", {heads_, width_ / heads_}, Init::Values(bonus));
+                        published.LogRates(-6, 5));
+    const std::vector<double> bonus = published.Channels(
+        [&](double c) { return published.depth() * (1 - c); });
+    bonus_ = add_vector("bonus", {heads_, width_ / heads_},
+                        Init::Values(RwkvInit::Zigzag(bonus, 0.1)));
     gain_ = add_vector("norm", {1, width_}, Init::Constant(1));
     offset_ = add_vector("norm_bias", {width_}, Init::Zeros());
     out_ = AddDense(config, "out", width_, width_);

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "attention/kernels/wkv.h"
+
+#include <algorithm>
+#include <cstddef>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "attention/kernels/wkv.cc"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+// After foreach_target.h.
+#include "attention/kernels/exp-inl.h"
+#include "attention/kernels/lanes-inl.h"
+#include "attention/kernels/staged_tile-inl.h"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mneme::kernels {
+namespace HWY_NAMESPACE {
+namespace wkv {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// A vector of channels at a time runs through all tokens. The chain from token
+// to token is short (p, then a multiply-add); the exponentials hang off it, and
+// those of several tokens are under way at once. `access` is AllLanes or
+// FirstLanes; lanes outside hold zeros or what comes of them, and are not
+// stored.
+
+// (e^{x - m}, e^{y - m}) with m = max(x, y): one of the two is 1.
+template <class D, class V>
+HWY_INLINE void ScaledExps(D d, V x, V y, V* exp_x, V* exp_y) {
+  const V difference = hn::Sub(x, y);
+  const V smaller = FastExpNonPositive(d, hn::Neg(hn::Abs(difference)));
+  const V one = hn::Set(d, hn::TFromD<D>{1});
+  const auto x_leads = hn::Ge(difference, hn::Zero(d));
+  *exp_x = hn::IfThenElse(x_leads, one, smaller);
+  *exp_y = hn::IfThenElse(x_leads, smaller, one);
+}
+
+// What the backward wants to know of a token, a vector each: the state before
+// it, its output, its own share in the output, and 1 / denominator (scaled by
+// the greater of p and u + k).
+enum Kept { kA, kB, kP, kY, kShare, kInverse, kKept };
+
+// The tokens [begin, end) of a vector of channels from `col` on, from the state
+// a, b, p, which is advanced. With kKeep, kept receives vectors [token][kKept];
+// else y receives the output.
+template <bool kKeep, class D, class Access, class V, typename T>
+HWY_INLINE void ScanVector(D d, const Wkv<T>& s, size_t begin, size_t end,
+                           size_t col, const Access& access, V* a, V* b, V* p,
+                           MatrixView<T> y, T* HWY_RESTRICT kept) {
+  const V w = access.Load(s.w + col), u = access.Load(s.u + col);
+  for (size_t t = begin; t < end; ++t) {
+    const V k = access.Load(s.k.row(t) + col);
+    const V v = access.Load(s.v.row(t) + col);
+    V old, own;
+    ScaledExps(d, *p, hn::Add(u, k), &old, &own);
+    const V inverse = hn::Div(hn::Set(d, T{1}), hn::MulAdd(old, *b, own));
+    const V share = hn::Mul(own, inverse);
+    const V output = hn::MulAdd(share, v, hn::Mul(hn::Mul(old, inverse), *a));
+    if constexpr (kKeep) {
+      const V vectors[] = {*a, *b, *p, output, share, inverse};
+      for (size_t i = 0; i < kKept; ++i, kept += hn::Lanes(d)) {
+        hn::Store(vectors[i], d, kept);
+      }
+    } else {
+      access.Store(output, y.row(t) + col);
+    }
+    const V faded = hn::Add(*p, w);
+    ScaledExps(d, faded, k, &old, &own);
+    *a = hn::MulAdd(old, *a, hn::Mul(own, v));
+    *b = hn::MulAdd(old, *b, own);
+    *p = hn::Max(faded, k);
+  }
+}
+
+template <typename T>
+HWY_FLATTEN void Forward(const Wkv<T>& s, T* state, MatrixView<T> y, T* saved) {
+  const hn::ScalableTag<T> d;
+  const size_t length = s.k.rows, channels = s.k.cols;
+  const size_t chunk = std::min(s.chunk, length);
+  ForEachVector(d, channels, [&](size_t col, const auto& access) HWY_ATTR {
+    T* const at = state + col;
+    auto a = access.Load(at), b = access.Load(at + channels),
+         p = access.Load(at + 2 * channels);
+    T* to = saved == nullptr ? nullptr : saved + col;
+    for (size_t begin = 0; begin < length; begin += chunk) {
+      if (to != nullptr) {
+        access.Store(a, to);
+        access.Store(b, to + channels);
+        access.Store(p, to + 2 * channels);
+        to += WkvStateSize(channels);
+      }
+      ScanVector<false>(d, s, begin, std::min(length, begin + chunk), col,
+                        access, &a, &b, &p, y, static_cast<T*>(nullptr));
+    }
+    access.Store(a, at);
+    access.Store(b, at + channels);
+    access.Store(p, at + 2 * channels);
+  });
+}
+
+// The gradients by A and B after a token, scaled: e^-r alpha and e^-r beta.
+// Every term in them was divided by a denominator e^m with m at least the
+// exponent that any earlier token has there, so r >= k_t and r >= p + w.
+template <class V>
+struct Carried {
+  V alpha, beta, r;
+};
+
+// One token backwards. With m = max(p, u + k), den the scaled denominator and q
+// = d_y / den,
+//
+//   s     = d_y share (v - y),               d_u += s,
+//   d_k   = s + e^{k - r} (alpha v + beta),  d_v = d_y share + e^{k - r} alpha,
+//   d_w  += e^{p + w - r} (alpha a + beta b),
+//   alpha <- e^{r' - r + w} alpha + e^{r' - m} q,
+//   beta  <- e^{r' - r + w} beta - e^{r' - m} q y,    r' = min(r - w, m).
+template <class D, class Access, class V, typename T>
+HWY_INLINE void TokenBackward(D d, const Wkv<T>& s, MatrixView<const T> d_y,
+                              size_t t, size_t col, const Access& access,
+                              const T* HWY_RESTRICT kept, V w, V u,
+                              Carried<V>* carried, V* d_w, V* d_u,
+                              const WkvGradients<T>& gradients) {
+  const auto of = [&](Kept i)
+                      HWY_ATTR { return hn::Load(d, kept + i * hn::Lanes(d)); };
+  const V k = access.Load(s.k.row(t) + col), v = access.Load(s.v.row(t) + col);
+  const V d_out = access.Load(d_y.row(t) + col);
+  const V p = of(kP), y = of(kY);
+  const V alpha = carried->alpha, beta = carried->beta, r = carried->r;
+
+  const V written = FastExpNonPositive(d, hn::Sub(k, r));
+  const V d_share = hn::Mul(d_out, of(kShare));
+  const V from_read = hn::Mul(d_share, hn::Sub(v, y));
+  *d_u = hn::Add(*d_u, from_read);
+  if (gradients.d_k.data != nullptr) {
+    T* const to = gradients.d_k.row(t) + col;
+    const V d_k = hn::MulAdd(written, hn::MulAdd(alpha, v, beta), from_read);
+    access.Store(hn::Add(access.Load(to), d_k), to);
+  }
+  if (gradients.d_v.data != nullptr) {
+    T* const to = gradients.d_v.row(t) + col;
+    const V d_v = hn::MulAdd(written, alpha, d_share);
+    access.Store(hn::Add(access.Load(to), d_v), to);
+  }
+
+  const V faded = FastExpNonPositive(d, hn::Sub(hn::Add(p, w), r));
+  *d_w =
+      hn::MulAdd(faded, hn::MulAdd(alpha, of(kA), hn::Mul(beta, of(kB))), *d_w);
+
+  const V m = hn::Max(p, hn::Add(u, k)), later = hn::Sub(r, w);
+  V old, own;
+  ScaledExps(d, hn::Neg(later), hn::Neg(m), &old, &own);
+  const V q = hn::Mul(own, hn::Mul(d_out, of(kInverse)));
+  carried->alpha = hn::MulAdd(old, alpha, q);
+  carried->beta = hn::NegMulAdd(q, y, hn::Mul(old, beta));
+  carried->r = hn::Min(later, m);
+}
+
+template <typename T>
+HWY_FLATTEN void Backward(const Wkv<T>& s, const T* saved,
+                          MatrixView<const T> d_y,
+                          const WkvGradients<T>& gradients) {
+  const hn::ScalableTag<T> d;
+  using V = hn::VFromD<decltype(d)>;
+  const size_t length = s.k.rows, channels = s.k.cols;
+  if (length == 0) return;
+  const size_t chunk = std::min(s.chunk, length);
+  const size_t chunks = (length + chunk - 1) / chunk;
+  T* kept = nullptr;
+  recurrence::LayOutScratch<T>(
+      [&](const auto& take) { kept = take(chunk * kKept * hn::Lanes(d)); });
+  ForEachVector(d, channels, [&](size_t col, const auto& access) HWY_ATTR {
+    const V w = access.Load(s.w + col), u = access.Load(s.u + col);
+    // Above all exponents, and finite, as p is below them.
+    Carried<V> carried = {hn::Zero(d), hn::Zero(d),
+                          hn::Set(d, static_cast<T>(1e38))};
+    V d_w = hn::Zero(d), d_u = hn::Zero(d);
+    for (size_t i = chunks; i-- > 0;) {
+      const size_t begin = i * chunk, end = std::min(length, begin + chunk);
+      const T* const from = saved + i * WkvStateSize(channels) + col;
+      V a = access.Load(from), b = access.Load(from + channels),
+        p = access.Load(from + 2 * channels);
+      ScanVector<true>(d, s, begin, end, col, access, &a, &b, &p,
+                       MatrixView<T>(), kept);
+      for (size_t t = end; t-- > begin;) {
+        TokenBackward(d, s, d_y, t, col, access,
+                      kept + (t - begin) * kKept * hn::Lanes(d), w, u, &carried,
+                      &d_w, &d_u, gradients);
+      }
+    }
+    if (gradients.d_w != nullptr) {
+      T* const to = gradients.d_w + col;
+      access.Store(hn::Add(access.Load(to), d_w), to);
+    }
+    if (gradients.d_u != nullptr) {
+      T* const to = gradients.d_u + col;
+      access.Store(hn::Add(access.Load(to), d_u), to);
+    }
+  });
+}
+
+}  // namespace wkv
+
+void WkvForwardFloat(const Wkv<float>& s, float* state, MatrixView<float> y,
+                     float* saved) {
+  wkv::Forward(s, state, y, saved);
+}
+void WkvForwardDouble(const Wkv<double>& s, double* state, MatrixView<double> y,
+                      double* saved) {
+  wkv::Forward(s, state, y, saved);
+}
+void WkvBackwardFloat(const Wkv<float>& s, const float* saved,
+                      MatrixView<const float> d_y,
+                      const WkvGradients<float>& gradients) {
+  wkv::Backward(s, saved, d_y, gradients);
+}
+void WkvBackwardDouble(const Wkv<double>& s, const double* saved,
+                       MatrixView<const double> d_y,
+                       const WkvGradients<double>& gradients) {
+  wkv::Backward(s, saved, d_y, gradients);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace mneme::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mneme::kernels {
+
+HWY_EXPORT(WkvForwardFloat);
+HWY_EXPORT(WkvForwardDouble);
+HWY_EXPORT(WkvBackwardFloat);
+HWY_EXPORT(WkvBackwardDouble);
+
+void WkvForward(const Wkv<float>& s, float* state, MatrixView<float> y,
+                float* saved) {
+  HWY_DYNAMIC_DISPATCH(WkvForwardFloat)(s, state, y, saved);
+}
+void WkvForward(const Wkv<double>& s, double* state, MatrixView<double> y,
+                double* saved) {
+  HWY_DYNAMIC_DISPATCH(WkvForwardDouble)(s, state, y, saved);
+}
+void WkvBackward(const Wkv<float>& s, const float* saved,
+                 MatrixView<const float> d_y,
+                 const WkvGradients<float>& gradients) {
+  HWY_DYNAMIC_DISPATCH(WkvBackwardFloat)(s, saved, d_y, gradients);
+}
+void WkvBackward(const Wkv<double>& s, const double* saved,
+                 MatrixView<const double> d_y,
+                 const WkvGradients<double>& gradients) {
+  HWY_DYNAMIC_DISPATCH(WkvBackwardDouble)(s, saved, d_y, gradients);
+}
+
+}  // namespace mneme::kernels
+#endif  // HWY_ONCE

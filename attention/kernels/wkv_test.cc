@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "attention/kernels/wkv.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "attention/kernels/kernel_testing.h"
+#include "attention/kernels/test_matrix.h"
+#include "gtest/gtest.h"
+
+namespace mneme::kernels {
+namespace {
+
+using Values = std::vector<double>;
+
+struct Shape {
+  size_t length, channels, chunk;
+  double offset;  // of the keys: outputs do not depend on it, e^k does
+  double spread;  // of the keys
+  bool continued;
+};
+
+// One token, chunks that do and do not divide the length, channels that are not
+// whole vectors; keys whose exponentials overflow, or vanish, even in double.
+const Shape kShapes[] = {
+    {1, 16, 32, 0, 1, false},     {7, 5, 1, 0, 1, true},
+    {33, 17, 8, 0, 1, false},     {64, 40, 32, 0, 3, true},
+    {50, 33, 1000, 0, 30, false}, {40, 19, 7, 1000, 1, true},
+    {40, 19, 64, -1000, 2, false}};
+
+template <typename T>
+struct Problem {
+  explicit Problem(const Shape& s)
+      : shape(s),
+        k(TestMatrix<T>::Random(s.length, s.channels, 3, 1, s.spread)),
+        v(TestMatrix<T>::Random(s.length, s.channels, 1, 2)),
+        d_y(TestMatrix<T>::Random(s.length, s.channels, 2, 3)),
+        w(RandomValues<T>(s.channels, 4, 0.3)),
+        u(RandomValues<T>(s.channels, 5)),
+        state(WkvStateSize(s.channels)) {
+    for (size_t c = 0; c < s.channels; ++c) {
+      // No decay at all, decays as models have them, near resets.
+      w[c] = c % 5 == 0 ? T{0} : c % 5 == 1 ? T{-20} : -std::abs(w[c]);
+      for (size_t t = 0; t < s.length; ++t) {
+        k.view()(t, c) += static_cast<T>(s.offset);
+      }
+    }
+    WkvClear(s.channels, state.data());
+    if (!s.continued) return;
+    state = RandomValues<T>(state.size(), 6);
+    for (size_t c = 0; c < s.channels; ++c) {
+      T& b = state[s.channels + c];
+      b = 1 + std::abs(b);
+      state[2 * s.channels + c] += static_cast<T>(s.offset);
+    }
+  }
+
+  Wkv<T> Arguments() const {
+    Wkv<T> s;
+    s.k = k.view();
+    s.v = v.view();
+    s.w = w.data();
+    s.u = u.data();
+    s.chunk = shape.chunk;
+    return s;
+  }
+
+  Shape shape;
+  TestMatrix<T> k, v, d_y;
+  std::vector<T> w, u, state;
+};
+
+template <typename T>
+struct Results {
+  std::vector<T> y, state, d_k, d_v, d_w, d_u;
+};
+
+// Adds the gradients to outputs that hold `initial`.
+template <typename T>
+Results<T> Evaluate(const Problem<T>& p, T initial = 0) {
+  const Shape& s = p.shape;
+  Results<T> r;
+  TestMatrix<T> y(s.length, s.channels, 3, 99);
+  r.state = p.state;
+  std::vector<T> saved(WkvSavedSize(s.length, s.chunk, s.channels));
+  WkvForward(p.Arguments(), r.state.data(), y.view(), saved.data());
+  TestMatrix<T> d_k(s.length, s.channels, 3, initial);
+  TestMatrix<T> d_v(s.length, s.channels, 2, initial);
+  r.d_w.assign(s.channels, initial);
+  r.d_u.assign(s.channels, initial);
+  WkvBackward(p.Arguments(), saved.data(), p.d_y.view(),
+              {d_k.view(), d_v.view(), r.d_w.data(), r.d_u.data()});
+  EXPECT_TRUE(y.GapsIntact() && d_k.GapsIntact() && d_v.GapsIntact());
+  r.y = y.Values();
+  r.d_k = d_k.Values();
+  r.d_v = d_v.Values();
+  return r;
+}
+
+// The definition, a sum over all earlier tokens, and the function that the
+// gradients are those of. Only the difference of exponents to the largest one
+// is exponentiated.
+template <typename T>
+double Loss(const Problem<T>& p, Values* y) {
+  const Shape& s = p.shape;
+  y->clear();
+  double loss = 0;
+  for (size_t t = 0; t < s.length; ++t) {
+    for (size_t c = 0; c < s.channels; ++c) {
+      const double w = p.w[c];
+      const double before = p.state[2 * s.channels + c] + t * w;
+      Values exponents;
+      for (size_t j = 0; j < t; ++j) {
+        exponents.push_back(static_cast<double>(t - 1 - j) * w +
+                            p.k.view()(j, c));
+      }
+      exponents.push_back(p.u[c] + static_cast<double>(p.k.view()(t, c)));
+      const double top = std::max(
+          before, *std::max_element(exponents.begin(), exponents.end()));
+      double num = std::exp(before - top) * p.state[c];
+      double den = std::exp(before - top) * p.state[s.channels + c];
+      for (size_t j = 0; j <= t; ++j) {
+        num += std::exp(exponents[j] - top) * p.v.view()(j, c);
+        den += std::exp(exponents[j] - top);
+      }
+      y->push_back(num / den);
+      loss += num / den * p.d_y.view()(t, c);
+    }
+  }
+  return loss;
+}
+
+template <typename T>
+class WkvTest : public testing::Test {};
+using NumberTypes = testing::Types<float, double>;
+TYPED_TEST_SUITE(WkvTest, NumberTypes);
+
+TYPED_TEST(WkvTest, EqualsTheDefinition) {
+  for (const Shape& shape : kShapes) {
+    SCOPED_TRACE("length " + std::to_string(shape.length) + ", offset " +
+                 std::to_string(shape.offset));
+    // An exponent of 1000 is known to no better than its last place.
+    const double precision =
+        std::is_same<TypeParam, float>::value ? 6e-8 : 1.2e-16;
+    const double bound =
+        precision * (100 + 10 * std::abs(shape.offset) + 30 * shape.spread);
+    const Problem<TypeParam> problem(shape);
+    Values y;
+    Loss(problem, &y);
+    ForEachSimdTarget(
+        [&] { ExpectNear(y, Evaluate(problem).y, bound, bound, "y"); });
+  }
+}
+
+TYPED_TEST(WkvTest, ContinuesWhereItStopped) {
+  const Shape shape = {23, 21, 8, 0, 3, false};
+  const Problem<TypeParam> problem(shape);
+  ForEachSimdTarget([&] {
+    const Results<TypeParam> whole = Evaluate(problem);
+    std::vector<TypeParam> state = problem.state, y(23 * 21);
+    for (size_t t = 0; t < shape.length; ++t) {
+      Wkv<TypeParam> s = problem.Arguments();
+      s.k = {s.k.row(t), 1, shape.channels};
+      s.v = {s.v.row(t), 1, shape.channels};
+      WkvForward(s, state.data(),
+                 MatrixView<TypeParam>(y.data() + t * 21, 1, 21), nullptr);
+    }
+    EXPECT_EQ(y, whole.y);
+    EXPECT_EQ(state, whole.state);
+  });
+}
+
+TYPED_TEST(WkvTest, GradientsEqualCentralDifferences) {
+  // Differences need double; float is held to the same, up to its rounding.
+  const double absolute = std::is_same<TypeParam, float>::value ? 1e-3 : 1e-5;
+  for (const Shape& shape :
+       {Shape{7, 5, 2, 0, 1, true}, Shape{9, 18, 64, 0, 5, false},
+        Shape{9, 7, 4, 1000, 1, false}, Shape{9, 7, 4, -1000, 1, true}}) {
+    SCOPED_TRACE("length " + std::to_string(shape.length) + ", offset " +
+                 std::to_string(shape.offset));
+    Problem<double> p(shape);
+    const Problem<TypeParam> problem(shape);
+    const auto loss = [&] {
+      Values y;
+      return Loss(p, &y);
+    };
+    const auto plus_five = [](Values differences) {
+      for (double& d : differences) d += 5;
+      return differences;
+    };
+    const auto by_entry = [&](TestMatrix<double>* m) {
+      Values result;
+      for (size_t r = 0; r < m->view().rows; ++r) {
+        for (size_t c = 0; c < m->view().cols; ++c) {
+          Values entry = {m->view()(r, c)};
+          const double original = entry[0];
+          result.push_back(CentralDifferences(&entry, [&] {
+            m->view()(r, c) = entry[0];
+            return loss();
+          })[0]);
+          m->view()(r, c) = original;
+        }
+      }
+      return plus_five(result);
+    };
+    const Values d_k = by_entry(&p.k), d_v = by_entry(&p.v),
+                 d_w = plus_five(CentralDifferences(&p.w, loss)),
+                 d_u = plus_five(CentralDifferences(&p.u, loss));
+    ForEachSimdTarget([&] {
+      const Results<TypeParam> actual = Evaluate(problem, TypeParam{5});
+      ExpectNear(d_k, actual.d_k, 1e-3, absolute, "d_k");
+      ExpectNear(d_v, actual.d_v, 1e-3, absolute, "d_v");
+      ExpectNear(d_w, actual.d_w, 1e-3, absolute, "d_w");
+      ExpectNear(d_u, actual.d_u, 1e-3, absolute, "d_u");
+    });
+  }
+}
+
+}  // namespace
+}  // namespace mneme::kernels

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// RWKV-4 (arXiv 2305.13048): no queries and no matrix memory. Every channel
+// remembers one weighted mean of its values, with weights e^k that fade by a
+// learned e^w a token; the current token has not faded and counts with a bonus
+// u:
+//
+//   y_t = sum_{i < t} e^{(t - 1 - i) w + k_i} v_i + e^{u + k_t} v_t,
+//         divided by the same sum without the v.
+//
+// All exponentials are of differences to the largest exponent so far
+// (kernels/wkv.h), which is part of the state. The channels of the operator are
+// heads times value_dim; heads mean nothing to it.
+//
+// The layer: out = (sigmoid(x_r W_r) * y) W_o, with receptance r, key and value
+// each projected from a mixture of a token and the one before,
+// x_t + (x_{t-1} - x_t) * mu_i, whose weights are learned for each channel. w =
+// -e^d for a learned d. Initial mixtures, decays and bonuses are those of the
+// published code, which depend on channel and layer; it also starts from zero
+// W_r, W_k and W_o, where ours are drawn as in the other variants.
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "attention/kernels/parallel.h"
+#include "attention/kernels/vector_math.h"
+#include "attention/kernels/wkv.h"
+#include "attention/parts/additive_heads.h"
+#include "attention/parts/qkv_mixer.h"
+#include "attention/parts/rwkv_init.h"
+#include "attention/parts/token_shift.h"
+#include "attention/variant.h"
+
+namespace mneme {
+namespace {
+
+enum Input { kValue, kKey, kDecay, kBonus };
+
+int64_t ChannelsOf(const Dims& d) { return d.heads * d.value_dim; }
+
+// Sequence b of [batch, length, heads, dim] as a [length, channels] matrix.
+template <typename T>
+kernels::MatrixView<T> SequenceOf(const Tensor& x, int64_t b) {
+  if (x.empty()) return {};
+  const size_t length = x.dim(1), channels = x.dim(2) * x.dim(3);
+  return {x.data<T>() + b * length * channels, length, channels};
+}
+
+class Rwkv4Operator : public Operator {
+ public:
+  explicit Rwkv4Operator(const Options& options)
+      : chunk_(options.Int("chunk")) {}
+
+  std::vector<InputSpec> Inputs() const override {
+    return {{"v", "BLHV", "values [batch, length, heads, value_dim]"},
+            {"k", "BLHV", "log weights [batch, length, heads, value_dim]"},
+            {"w", "HV", "log decays a token [heads, value_dim]",
+             Domain::kNonPositive},
+            {"u", "HV", "bonuses of the current token [heads, value_dim]"}};
+  }
+
+  absl::Status Forward(OperatorCall* call) const override {
+    const Dims& d = call->dims;
+    const int64_t size = kernels::WkvStateSize(ChannelsOf(d));
+    Tensor saved;
+    if (call->keep) {
+      const int64_t saved_size = kernels::WkvSavedSize(
+          d.length, ChunkOf(call->form, d.length, chunk_), ChannelsOf(d));
+      saved = Tensor(call->arena, call->output.dtype(), {d.batch, saved_size});
+      call->saved = {saved};
+    }
+    DispatchDType(call->output.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      kernels::ParallelFor(call->pool, d.batch, [&](size_t b, int) {
+        std::vector<T> fresh;
+        T* state;
+        if (call->state == nullptr) {
+          fresh.resize(size);
+          state = fresh.data();
+          kernels::WkvClear(ChannelsOf(d), state);
+        } else {
+          const Tensor& all = static_cast<DenseState*>(call->state)->tensor();
+          state = all.data<T>() + b * size;
+        }
+        kernels::WkvForward(
+            OneSequence<T>(*call, b), state, SequenceOf<T>(call->output, b),
+            call->keep ? saved.data<T>() + b * saved.dim(1) : nullptr);
+      });
+    });
+    return absl::OkStatus();
+  }
+
+  absl::Status Backward(const OperatorCall& call, const Tensor& d_output,
+                        absl::Span<const Tensor> d_inputs) const override {
+    const int64_t batch = call.dims.batch, channels = ChannelsOf(call.dims);
+    const Tensor& saved = call.saved[0];
+    // Sequences share w and u: each gets its own sums, which are then added.
+    Tensor sums(call.arena, d_output.dtype(), {batch, 2, channels});
+    sums.FillZero();
+    DispatchDType(d_output.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      kernels::ParallelFor(call.pool, batch, [&](size_t b, int) {
+        kernels::WkvGradients<T> gradients;
+        gradients.d_k = SequenceOf<T>(d_inputs[kKey], b);
+        gradients.d_v = SequenceOf<T>(d_inputs[kValue], b);
+        gradients.d_w = sums.data<T>() + 2 * b * channels;
+        gradients.d_u = gradients.d_w + channels;
+        kernels::WkvBackward(OneSequence<T>(call, b),
+                             saved.data<T>() + b * saved.dim(1),
+                             SequenceOf<T>(d_output, b), gradients);
+      });
+      for (Input i : {kDecay, kBonus}) {
+        if (d_inputs[i].empty()) continue;
+        const T* from = sums.data<T>() + (i == kDecay ? 0 : channels);
+        for (int64_t b = 0; b < batch; ++b, from += 2 * channels) {
+          kernels::Axpy(T{1}, from, d_inputs[i].data<T>(), channels);
+        }
+      }
+    });
+    return absl::OkStatus();
+  }
+
+  std::unique_ptr<State> NewState(const Dims& d, DType dtype) const override {
+    const int64_t channels = ChannelsOf(d), size = 3 * channels;
+    auto state =
+        std::make_unique<DenseState>(dtype, Shape({d.batch, 3, channels}));
+    DispatchDType(dtype, [&](auto zero) {
+      using T = decltype(zero);
+      for (int64_t b = 0; b < d.batch; ++b) {
+        kernels::WkvClear(channels, state->tensor().data<T>() + b * size);
+      }
+    });
+    return state;
+  }
+
+  int64_t StateBytes(const Dims& d) const override {
+    return sizeof(float) * d.batch * 3 * ChannelsOf(d);
+  }
+
+  Cost ForwardCost(const Dims& d, Form) const override {
+    const double tokens = static_cast<double>(d.batch) * d.length;
+    const double channels = ChannelsOf(d);
+    Cost cost;
+    cost.flops = 18 * tokens * channels;  // 10 to read, 8 to write
+    cost.exps = 2 * tokens * channels;
+    cost.bytes = sizeof(float) * channels * (3 * tokens + 6.0 * d.batch + 2);
+    return cost;
+  }
+
+  absl::Status Reference(const OperatorCall& call) const override {
+    const Dims& d = call.dims;
+    const int64_t channels = ChannelsOf(d);
+    const auto at = [&](Input i, int64_t index) {
+      return call.inputs[i].data<double>()[index];
+    };
+    std::vector<double> exponents(d.length);
+    for (int64_t b = 0; b < d.batch; ++b) {
+      for (int64_t c = 0; c < channels; ++c) {
+        const auto place = [&](int64_t t) {
+          return (b * d.length + t) * channels + c;
+        };
+        for (int64_t t = 0; t < d.length; ++t) {
+          double top = -INFINITY, num = 0, den = 0;
+          for (int64_t i = 0; i <= t; ++i) {
+            exponents[i] =
+                at(kKey, place(i)) +
+                (i == t ? at(kBonus, c) : (t - 1 - i) * at(kDecay, c));
+            top = std::max(top, exponents[i]);
+          }
+          for (int64_t i = 0; i <= t; ++i) {
+            const double weight = std::exp(exponents[i] - top);
+            num += weight * at(kValue, place(i));
+            den += weight;
+          }
+          call.output.data<double>()[place(t)] = num / den;
+        }
+      }
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  template <typename T>
+  kernels::Wkv<T> OneSequence(const OperatorCall& call, int64_t b) const {
+    kernels::Wkv<T> s;
+    s.k = SequenceOf<T>(call.inputs[kKey], b);
+    s.v = SequenceOf<T>(call.inputs[kValue], b);
+    s.w = call.inputs[kDecay].data<T>();
+    s.u = call.inputs[kBonus].data<T>();
+    s.chunk = ChunkOf(call.form, call.dims.length, chunk_);
+    return s;
+  }
+
+  int64_t chunk_;
+};
+
+class Rwkv4Mixer : public Mixer {
+ public:
+  explicit Rwkv4Mixer(const MixerConfig& config)
+      : op_(config.options), width_(config.width), heads_(config.heads) {
+    const RwkvInit published(config);
+    const auto add = [&](const char* name, Shape shape,
+                         std::vector<double> values) {
+      return config.parameters->Add(absl::StrCat(config.name, ".", name), shape,
+                                    Init::Values(std::move(values)),
+                                    /*decay=*/false);
+    };
+    const auto add_path = [&](const char* name, double power, double offset) {
+      return Path{add(absl::StrCat(name, "_mix").c_str(), {1, width_},
+                      published.Shift(power, offset)),
+                  AddDense(config, name, width_, width_)};
+    };
+    receptance_ = add_path("receptance", 0.5, 0);
+    key_ = add_path("key", 1, 0);
+    value_ = add_path("value", 1, 0.3 * published.depth());
+    const Shape by_head({heads_, width_ / heads_});
+    log_rate_ = add("decay", by_head, published.LogRates(-5, 8));
+    bonus_ =
+        add("bonus", by_head,
+            RwkvInit::Zigzag(
+                published.Channels([](double) { return std::log(0.3); }), 0.5));
+    out_ = AddDense(config, "out", width_, width_);
+  }
+
+  Variable Forward(const MixerCall& call) const override {
+    using kernels::Unary;
+    Variable x = call.x;
+    if (!x.valid()) return x;
+    Tape* tape = x.tape();
+    const Shape by_head(
+        {x.shape().dim(0), x.shape().dim(1), heads_, width_ / heads_});
+    const auto part = [&](size_t i) {
+      return call.state == nullptr ? nullptr : call.state->part(i);
+    };
+    Variable difference = TokenShiftDifference(x, part(0));
+    const auto project = [&](const Path& path) {
+      // A convolution with one tap multiplies channel by channel.
+      Variable shift = CausalConv(difference, tape->Use(*path.mix));
+      return Linear(Add(x, shift), tape->Use(*path.weight));
+    };
+    Variable y = ApplyOperator(
+        op_,
+        {Reshape(project(value_), by_head), Reshape(project(key_), by_head),
+         Scale(Map(Unary::kExp, tape->Use(*log_rate_)), -1),
+         tape->Use(*bonus_)},
+        call.form, part(1));
+    y = Multiply(Reshape(y, x.shape()),
+                 Map(Unary::kSigmoid, project(receptance_)));
+    return LinearResidual(call.residual, y, tape->Use(*out_));
+  }
+
+  std::unique_ptr<CompositeState> NewState(int64_t batch,
+                                           DType dtype) const override {
+    auto state = std::make_unique<CompositeState>(dtype, batch);
+    state->Add(NewTokenShiftState(batch, width_, dtype));
+    Dims dims;
+    dims.batch = batch;
+    dims.heads = heads_;
+    dims.value_dim = width_ / heads_;
+    state->Add(op_.NewState(dims, dtype));
+    return state;
+  }
+
+ private:
+  struct Path {  // one of receptance, key, value
+    const Parameter *mix, *weight;
+  };
+
+  Rwkv4Operator op_;
+  int64_t width_, heads_;
+  Path receptance_, key_, value_;
+  const Parameter *log_rate_, *bonus_, *out_;
+};
+
+VariantDescriptor Describe() {
+  VariantDescriptor d;
+  d.name = "rwkv4";
+  d.title = "RWKV-4";
+  d.family = "additive recurrence";
+  d.paper = "arXiv 2305.13048";
+  d.summary = "token shift; each channel one weighted mean of its values";
+  d.tolerance = 1e-6;
+  d.options = {OptionSpec::Int("chunk", 32, 1, 4096,
+                               "tokens between states kept for the backward")};
+  return d;
+}
+
+const bool kRegistered = RegisterVariant(
+    {Describe(),
+     [](const Options& options) -> absl::StatusOr<std::unique_ptr<Operator>> {
+       return std::make_unique<Rwkv4Operator>(options);
+     },
+     [](const MixerConfig& config) -> absl::StatusOr<std::unique_ptr<Mixer>> {
+       return std::make_unique<Rwkv4Mixer>(config);
+     }});
+
+}  // namespace
+}  // namespace mneme
