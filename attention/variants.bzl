@@ -16,6 +16,7 @@ VARIANTS = [
     "//attention/linear",
     "//attention/linformer",
     "//attention/linformer_encoder",
+    "//attention/log_linear",
     "//attention/mamba",
     "//attention/mamba2",
     "//attention/memory_machine",

@@ -6,6 +6,7 @@
 #ifndef MNEME_ATTENTION_LOG_LINEAR_LOG_LINEAR_STATE_H_
 #define MNEME_ATTENTION_LOG_LINEAR_LOG_LINEAR_STATE_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <string>
@@ -32,13 +33,17 @@ class LogLinearState : public State {
   int64_t position() const { return position_; }
   void Advance(int64_t tokens) { position_ += tokens; }
 
-  // The matrices of a level, [batch, kv_heads, key_dim, heads / kv_heads *
-  // value_dim]: the heads that share keys stand side by side. Memory that holds
-  // no bucket now is not part of the state.
-  const Tensor& Level(int level) {
-    Tensor& bucket = buckets_[level];
-    if (bucket.empty()) bucket = Tensor(dtype(), shape_);
-    return bucket;
+  // The matrices of each level [batch, kv_heads, key_dim, heads / kv_heads *
+  // value_dim]: the heads that share keys stand side by side. Those that hold
+  // no bucket until `tokens` more tokens have come may be empty. What holds no
+  // bucket now is memory, but not part of the state.
+  const std::vector<Tensor>& Levels(int64_t tokens) {
+    const int64_t levels = std::min<int64_t>(
+        fenwick_.top() + 1, kernels::Fenwick::LevelsFor(position_ + tokens));
+    for (int64_t level = 1; level < levels; ++level) {
+      if (buckets_[level].empty()) buckets_[level] = Tensor(dtype(), shape_);
+    }
+    return buckets_;
   }
 
   int64_t bytes() const override { return BytesAfter(position_); }
@@ -58,8 +63,9 @@ class LogLinearState : public State {
  private:
   void DoRestore(absl::string_view bytes, int64_t tokens) override {
     position_ = tokens;
+    Levels(0);
     for (const kernels::Bucket& bucket : fenwick_.Before(tokens)) {
-      const Tensor& tensor = Level(bucket.level);
+      const Tensor& tensor = buckets_[bucket.level];
       std::memcpy(tensor.raw(), bytes.data(), tensor.bytes());
       bytes.remove_prefix(tensor.bytes());
     }

@@ -8,22 +8,15 @@
 //
 // All heads share b and c. The step size dt both writes and fades: a large step
 // stores the token and forgets the past, a small one skips the token. The layer
-// puts a convolution and silu on (x, b, c), takes dt = softplus(u W + bias) and
-// gates before it normalises: RMSNorm(y * silu(z)) W_o. The published code
-// keeps (z, x, b, c, dt) in one matrix; here they are five, which is the same.
+// around it is parts/ssd_mixer.h.
 
 #include <cmath>
 #include <memory>
-#include <string>
-#include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "attention/kernels/vector_math.h"
 #include "attention/parts/additive_heads.h"
-#include "attention/parts/gate_init.h"
-#include "attention/parts/qkv_mixer.h"
-#include "attention/parts/short_conv.h"
+#include "attention/parts/ssd_mixer.h"
 #include "attention/variant.h"
 
 namespace mneme {
@@ -218,92 +211,24 @@ class Mamba2Operator : public Operator {
   int64_t chunk_;
 };
 
-class Mamba2Mixer : public Mixer {
+class Mamba2Mixer : public SsdMixer {
  public:
-  Mamba2Mixer(const MixerConfig& config, int64_t value_dim)
-      : op_(config.options),
-        heads_(config.heads),
-        key_dim_(config.options.Int("state_dim")),
-        value_dim_(value_dim) {
-    const int64_t inner = heads_ * value_dim_;
-    const auto name = [&](const char* part) {
-      return absl::StrCat(config.name, ".", part);
-    };
-    const auto add_path = [&](const char* part, int64_t out) {
-      paths_.push_back({AddDense(config, part, config.width, out),
-                        ShortConv(absl::StrCat(name(part), "_conv"), out,
-                                  config.options.Int("conv"), config.parameters,
-                                  /*bias=*/true)});
-    };
-    add_path("x", inner);
-    add_path("b", key_dim_);
-    add_path("c", key_dim_);
-    gate_ = AddDense(config, "z", config.width, inner);
-    step_ = AddDense(config, "dt", config.width, heads_);
-    step_bias_ = AddStepBias(name("dt_bias"), heads_, config.parameters);
-    log_transition_ = AddStratified(
-        name("a_log"), heads_, [](double u) { return std::log(1 + 15 * u); },
-        config.parameters);
-    skip_ = config.parameters->Add(name("d"), {heads_}, Init::Constant(1),
-                                   /*decay=*/false);
-    gain_ = config.parameters->Add(name("norm"), {inner}, Init::Constant(1),
-                                   /*decay=*/false);
-    out_ = AddDense(config, "out", inner, config.width);
-  }
+  explicit Mamba2Mixer(const MixerConfig& config)
+      : SsdMixer(config), op_(config.options) {}
 
-  Variable Forward(const MixerCall& call) const override {
-    using kernels::Unary;
-    Variable u = call.x;
-    if (!u.valid()) return u;
-    Tape* tape = u.tape();
-    const int64_t batch = u.shape().dim(0), length = u.shape().dim(1);
-    const auto part = [&](size_t i) {
-      return call.state == nullptr ? nullptr : call.state->part(i);
-    };
-    std::vector<Variable> inputs;
-    for (const Path& path : paths_) {
-      Variable y = Linear(u, tape->Use(*path.weight));
-      inputs.push_back(
-          Map(Unary::kSilu, path.conv.Apply(y, part(inputs.size()))));
-    }
-    inputs[kX] = Reshape(inputs[kX], {batch, length, heads_, value_dim_});
-    inputs.push_back(Map(Unary::kSoftplus,
-                         Linear(u, tape->Use(*step_), tape->Use(*step_bias_))));
-    inputs.push_back(Scale(Map(Unary::kExp, tape->Use(*log_transition_)), -1));
-    inputs.push_back(tape->Use(*skip_));
-    Variable y = ApplyOperator(op_, inputs, call.form, part(paths_.size()));
-    y = Reshape(y, {batch, length, heads_ * value_dim_});
-    y = SiluGate(y, Linear(u, tape->Use(*gate_)));
-    y = Norm(kernels::NormKind::kRms, y, tape->Use(*gain_), {}, 1e-5);
-    return LinearResidual(call.residual, y, tape->Use(*out_));
+ protected:
+  Variable Recur(const MixerCall& call, const Inputs& in,
+                 State* state) const override {
+    return ApplyOperator(op_, {in.x, in.b, in.c, in.dt, in.a, in.d}, call.form,
+                         state);
   }
-
-  std::unique_ptr<CompositeState> NewState(int64_t batch,
-                                           DType dtype) const override {
-    auto state = std::make_unique<CompositeState>(dtype, batch);
-    for (const Path& path : paths_) {
-      state->Add(path.conv.NewState(batch, dtype));
-    }
-    Dims dims;
-    dims.batch = batch;
-    dims.heads = heads_;
-    dims.key_dim = key_dim_;
-    dims.value_dim = value_dim_;
-    state->Add(op_.NewState(dims, dtype));
-    return state;
+  std::unique_ptr<State> NewMemory(const Dims& dims,
+                                   DType dtype) const override {
+    return op_.NewState(dims, dtype);
   }
 
  private:
-  struct Path {  // one of x, b, c
-    const Parameter* weight;
-    ShortConv conv;
-  };
-
   Mamba2Operator op_;
-  int64_t heads_, key_dim_, value_dim_;
-  std::vector<Path> paths_;
-  const Parameter *gate_, *step_, *step_bias_, *log_transition_, *skip_, *gain_,
-      *out_;
 };
 
 VariantDescriptor Describe() {
@@ -315,14 +240,9 @@ VariantDescriptor Describe() {
   d.version = 2;
   d.summary = "state space duality: one step size a token writes and forgets";
   d.tolerance = 1e-5;
-  d.options = {
-      OptionSpec::Int("expand", 2, 1, 8,
-                      "inner width in multiples of the model's"),
-      OptionSpec::Int("state_dim", 128, 1, 1024,
-                      "numbers a channel remembers (key width)"),
-      OptionSpec::Int("conv", 4, 2, 8, "taps of the short convolution"),
-      OptionSpec::Int("chunk", 64, 1, 4096,
-                      "tokens a block in the chunked form")};
+  d.options = SsdMixerOptions();
+  d.options.push_back(OptionSpec::Int("chunk", 64, 1, 4096,
+                                      "tokens a block in the chunked form"));
   d.variations = {{{"state_dim", "5"}, {"expand", "1"}}};
   return d;
 }
@@ -333,8 +253,7 @@ const bool kRegistered = RegisterVariant(
        return std::make_unique<Mamba2Operator>(options);
      },
      [](const MixerConfig& config) -> absl::StatusOr<std::unique_ptr<Mixer>> {
-       return std::make_unique<Mamba2Mixer>(
-           config, config.options.Int("expand") * config.width / config.heads);
+       return std::make_unique<Mamba2Mixer>(config);
      }});
 
 }  // namespace

@@ -35,6 +35,10 @@ Variable Add(Variable a, Variable b);
 Variable Multiply(Variable a, Variable b);
 Variable Scale(Variable x, double factor);
 Variable Map(kernels::Unary f, Variable x);
+// Row i of x [..., n] times factors[i mod m], where m, the number of factors,
+// divides the number of rows: one factor for each batch, token and head of
+// [batch, length, heads, n], say, or for each head.
+Variable ScaleRows(Variable x, Variable factors);
 // a * silu(gate): the gated output of RetNet, GLA and their kin.
 Variable SiluGate(Variable a, Variable gate);
 

@@ -10,6 +10,7 @@ namespace mneme {
 namespace {
 
 using internal::AllValid;
+using internal::OptionalGradient;
 using internal::ShapeError;
 
 // target += factor * d, or = for a fresh gradient of factor 1.
@@ -94,6 +95,45 @@ Variable Multiply(Variable a, Variable b) {
       accumulate(b, a);
     });
   });
+}
+
+Variable ScaleRows(Variable x, Variable factors) {
+  if (!AllValid({x, factors})) return {};
+  const int64_t rows = x.shape().rows(), m = factors.shape().elements();
+  if (m == 0 || rows % m != 0) {
+    return ShapeError("ScaleRows", x, factors,
+                      "the factors do not divide the rows");
+  }
+  const int64_t n = x.shape().dim(-1);
+  Tensor y = x.tape()->New(x.shape());
+  y.FillZero();
+  DispatchDType(y.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const T* factor = factors.value().data<T>();
+    for (int64_t i = 0; i < rows; ++i) {
+      kernels::Axpy(factor[i % m], x.value().data<T>() + i * n,
+                    y.data<T>() + i * n, n);
+    }
+  });
+  return x.tape()->Record(
+      std::move(y), {x, factors}, [x, factors, rows, m, n](const Tensor& d_y) {
+        DispatchDType(d_y.dtype(), [&](auto zero) {
+          using T = decltype(zero);
+          const T* d = d_y.data<T>();
+          const T* factor = factors.value().data<T>();
+          T* d_x = OptionalGradient<T>(x);
+          T* d_factor = OptionalGradient<T>(factors);
+          for (int64_t i = 0; i < rows; ++i, d += n) {
+            if (d_x != nullptr) {
+              kernels::Axpy(factor[i % m], d, d_x + i * n, n);
+            }
+            if (d_factor != nullptr) {
+              d_factor[i % m] +=
+                  kernels::Dot(d, x.value().data<T>() + i * n, n);
+            }
+          }
+        });
+      });
 }
 
 Variable Map(kernels::Unary f, Variable x) {

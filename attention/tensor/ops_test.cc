@@ -110,6 +110,11 @@ TEST(Ops, ElementwiseGradients) {
                  [](const auto& v) { return SiluGate(v[0], v[1]); });
   CheckGradients({Normals({9}, 3)},
                  [](const auto& v) { return Scale(v[0], -2.5); });
+  // A factor for each row, and for each of two rows in turn.
+  CheckGradients({Normals({3, 2, 5}, 1), Normals({3, 2}, 2)},
+                 [](const auto& v) { return ScaleRows(v[0], v[1]); });
+  CheckGradients({Normals({3, 2, 5}, 1), Normals({2}, 2)},
+                 [](const auto& v) { return ScaleRows(v[0], v[1]); });
   for (kernels::Unary f :
        {kernels::Unary::kExp, kernels::Unary::kSigmoid, kernels::Unary::kSilu,
         kernels::Unary::kGelu, kernels::Unary::kTanh, kernels::Unary::kSoftplus,
@@ -193,6 +198,7 @@ TEST(Ops, WrongShapesFailTheTapeOnceAndCalmly) {
   // Everything built on the failure is invalid too, and the first error stays.
   EXPECT_FALSE(Map(kernels::Unary::kExp, Add(bad, x)).valid());
   EXPECT_FALSE(Multiply(x, w).valid());
+  EXPECT_FALSE(ScaleRows(x, w).valid());
   EXPECT_EQ(tape.status().message(), first);
   EXPECT_FALSE(tape.Backward(bad).ok());
   tape.Reset();

@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Log-linear attention (arXiv 2506.04761): linear attention whose one matrix of
+// memory becomes a matrix for each bucket of a Fenwick tree, O(log n) of them.
+// Token i sees itself at level 0. Level l >= 1 is there if bit l - 1 of i is
+// set, and holds 2^(l - 1) earlier tokens: the fewer the later they are. A
+// token reads every level with a weight of its own,
+//
+//   o_t = sum_l lambda_t^l (S_t^l)^T q_t,
+//   S_t^l = sum_{j in bucket l} e^{g_{j+1} + ... + g_t} k_j v_j^T,
+//
+// so that (with all lambda = 1) it is linear attention with a scalar decay, as
+// in Mamba-2, whose layer it has here: q = c, k = b, v = dt x, g = dt a for
+// each head, d x added, no scale. lambda = softplus(m * (u W)) for each token,
+// head and level, with a learned m that starts at 1, as in the published code.
+//
+// The paper fixes the number of levels by the longest sequence. Here the last
+// level holds whatever is older than the others: sequences may be longer than
+// trained on, what lies further back than 2^(levels - 2) tokens is then read
+// with one weight, and the state stops growing at levels - 1 matrices.
+
+#include "attention/kernels/log_linear.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
+#include "attention/kernels/fenwick.h"
+#include "attention/kernels/parallel.h"
+#include "attention/kernels/vector_math.h"
+#include "attention/log_linear/log_linear_state.h"
+#include "attention/parts/additive_heads.h"
+#include "attention/parts/qkv_mixer.h"
+#include "attention/parts/ssd_mixer.h"
+#include "attention/variant.h"
+
+namespace mneme {
+namespace {
+
+using kernels::Fenwick;
+using kernels::MatrixView;
+
+enum Input { kQuery, kKey, kValue, kLogDecay, kLambda };
+
+constexpr char kLevels = 'N';  // the operator's own axis
+
+// Enough for any length where nothing else is said.
+constexpr int64_t kAllLevels = 63;
+
+int64_t LevelsOf(const Dims& d) {
+  const auto own = d.own.find(kLevels);
+  return own == d.own.end() ? kAllLevels : own->second;
+}
+
+// What the heads that share keys `group` have of sequence b of a [batch,
+// length, ...] array: [length, columns].
+template <typename E, typename T = std::remove_const_t<E>>
+MatrixView<E> GroupOf(const Tensor& x, const Dims& d, int64_t b,
+                      int64_t group) {
+  if (x.empty()) return {};
+  const int64_t row = x.elements() / (d.batch * d.length);
+  const int64_t columns = row / d.kv_heads;
+  return {x.data<T>() + b * d.length * row + group * columns,
+          static_cast<size_t>(d.length), static_cast<size_t>(columns),
+          static_cast<size_t>(row)};
+}
+
+template <typename E>
+kernels::LogLinearArrays<E> GroupOf(absl::Span<const Tensor> inputs,
+                                    const Dims& d, int64_t b, int64_t group) {
+  const auto of = [&](Input i) { return GroupOf<E>(inputs[i], d, b, group); };
+  return {of(kQuery), of(kKey), of(kValue), of(kLogDecay), of(kLambda)};
+}
+
+class LogLinearOperator : public Operator {
+ public:
+  explicit LogLinearOperator(const Options& options)
+      : chunk_(options.Int("chunk")) {}
+
+  std::vector<InputSpec> Inputs() const override {
+    return {
+        {"q", "BLGK", "queries [batch, length, kv_heads, key_dim]"},
+        {"k", "BLGK", "keys [batch, length, kv_heads, key_dim]"},
+        {"v", "BLHV",
+         "values [batch, length, heads, value_dim]; heads / kv_heads of "
+         "them share queries and keys"},
+        {"g", "BLH", "log decays [batch, length, heads]", Domain::kNonPositive},
+        {"lambda", std::string("BLH") + kLevels,
+         "weights of the levels [batch, length, heads, levels]; the last "
+         "level holds everything older",
+         Domain::kPositive}};
+  }
+
+  absl::Status Forward(OperatorCall* call) const override {
+    const Dims& d = call->dims;
+    auto* state = static_cast<LogLinearState*>(call->state);
+    if (LevelsOf(d) < 1) {
+      return absl::InvalidArgumentError(
+          "log_linear: lambda needs a level at least, its last axis is empty");
+    }
+    if (state != nullptr && state->levels() != LevelsOf(d)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("log_linear: the state was made for ", state->levels(),
+                       " levels, lambda has ", LevelsOf(d)));
+    }
+    Tensor saved;
+    if (call->keep) {
+      const int64_t size = kernels::LogLinearSavedSize(
+          d.length, ChunkOf(call->form, d.length, chunk_), LevelsOf(d),
+          MatrixSize(d));
+      saved = Tensor(call->arena, call->output.dtype(),
+                     {d.batch * d.kv_heads, size});
+      call->saved = {saved};
+    }
+    const int64_t position = state == nullptr ? 0 : state->position();
+    // By level; empty but where there is, or will be, a bucket.
+    std::vector<Tensor> levels;
+    if (state != nullptr) levels = state->Levels(d.length);
+    DispatchDType(call->output.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      ForEachGroup(call->pool, d, [&](int64_t b, int64_t group, int64_t i) {
+        std::vector<T*> buckets;
+        for (const Tensor& level : levels) {
+          buckets.push_back(
+              level.empty() ? nullptr : level.data<T>() + i * MatrixSize(d));
+        }
+        kernels::LogLinearForward(
+            Attention<T>(*call, b, group), position,
+            state == nullptr ? nullptr : buckets.data(),
+            GroupOf<T>(call->output, d, b, group),
+            call->keep ? saved.data<T>() + i * saved.dim(1) : nullptr);
+      });
+    });
+    if (state != nullptr) state->Advance(d.length);
+    return absl::OkStatus();
+  }
+
+  absl::Status Backward(const OperatorCall& call, const Tensor& d_output,
+                        absl::Span<const Tensor> d_inputs) const override {
+    const Tensor& saved = call.saved[0];
+    DispatchDType(d_output.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      ForEachGroup(call.pool, call.dims,
+                   [&](int64_t b, int64_t group, int64_t i) {
+                     kernels::LogLinearBackward(
+                         Attention<T>(call, b, group),
+                         saved.data<T>() + i * saved.dim(1),
+                         GroupOf<const T>(d_output, call.dims, b, group),
+                         GroupOf<T>(d_inputs, call.dims, b, group));
+                   });
+    });
+    return absl::OkStatus();
+  }
+
+  std::unique_ptr<State> NewState(const Dims& d, DType dtype) const override {
+    return std::make_unique<LogLinearState>(d, dtype, LevelsOf(d));
+  }
+
+  int64_t StateBytes(const Dims& d) const override {
+    return sizeof(float) * d.batch * d.kv_heads * MatrixSize(d) *
+           Fenwick(LevelsOf(d)).Before(d.length).size();
+  }
+
+  Cost ForwardCost(const Dims& d, Form form) const override {
+    const Fenwick fenwick(LevelsOf(d));
+    const int64_t chunk = ChunkOf(form, d.length, chunk_);
+    const double heads = d.heads, groups = d.kv_heads;
+    double pairs = 0, reads = 0, writes = 0;  // of tokens, or tokens and levels
+    for (int64_t begin = 0; begin < d.length; begin += chunk) {
+      const double count = std::min(chunk, d.length - begin);
+      pairs += count * (count + 1) / 2;
+      reads += count * fenwick.Before(begin).size();
+      if (begin + count < d.length) writes += count;
+    }
+    Cost cost;
+    // Scores, their weights, and their products with values; then matrices.
+    cost.flops =
+        d.batch *
+        (pairs * (2.0 * d.key_dim * groups + heads * (2 + 2.0 * d.value_dim)) +
+         (reads + writes) * heads * 2 * d.key_dim * d.value_dim);
+    cost.exps = static_cast<double>(d.batch) * d.length * heads;
+    cost.bytes = sizeof(float) * static_cast<double>(d.batch) * d.length *
+                     (2.0 * d.key_dim * groups +
+                      heads * (2.0 * d.value_dim + 1) + heads * LevelsOf(d)) +
+                 StateBytes(d);
+    return cost;
+  }
+
+  absl::Status Reference(const OperatorCall& call) const override;
+
+ private:
+  // Of the heads that share keys.
+  static int64_t MatrixSize(const Dims& d) {
+    return d.key_dim * (d.heads / d.kv_heads) * d.value_dim;
+  }
+
+  // run(b, group, b * kv_heads + group).
+  template <typename Run>
+  static void ForEachGroup(kernels::ThreadPool* pool, const Dims& d,
+                           const Run& run) {
+    kernels::ParallelFor(pool, d.batch * d.kv_heads, [&](size_t i, int) {
+      run(i / d.kv_heads, i % d.kv_heads, i);
+    });
+  }
+
+  template <typename T>
+  kernels::LogLinear<T> Attention(const OperatorCall& call, int64_t b,
+                                  int64_t group) const {
+    kernels::LogLinear<T> a;
+    a.in = GroupOf<const T>(call.inputs, call.dims, b, group);
+    a.heads = call.dims.heads / call.dims.kv_heads;
+    a.chunk = ChunkOf(call.form, call.dims.length, chunk_);
+    return a;
+  }
+
+  int64_t chunk_;
+};
+
+absl::Status LogLinearOperator::Reference(const OperatorCall& call) const {
+  const Dims& d = call.dims;
+  const int64_t levels = LevelsOf(d);
+  for (int64_t b = 0; b < d.batch; ++b) {
+    for (int64_t h = 0; h < d.heads; ++h) {
+      const int64_t group = h / (d.heads / d.kv_heads);
+      const auto q = call.inputs[kQuery].Sequence<double>(b, group);
+      const auto k = call.inputs[kKey].Sequence<double>(b, group);
+      const auto v = call.inputs[kValue].Sequence<double>(b, h);
+      const auto lambda = call.inputs[kLambda].Sequence<double>(b, h);
+      const auto o = call.output.Sequence<double>(b, h);
+      const double* g = call.inputs[kLogDecay].data<double>();
+      for (int64_t t = 0; t < d.length; ++t) {
+        for (int64_t c = 0; c < d.value_dim; ++c) o(t, c) = 0;
+        double log_decay = 0;
+        for (int64_t j = t; j >= 0; --j) {
+          // The least level at which both fall into one aligned block of 2^l.
+          int64_t level = 0;
+          while (t >> level != j >> level) ++level;
+          double weight =
+              std::exp(log_decay) * lambda(t, std::min(level, levels - 1));
+          double score = 0;
+          for (int64_t c = 0; c < d.key_dim; ++c) score += q(t, c) * k(j, c);
+          weight *= score;
+          for (int64_t c = 0; c < d.value_dim; ++c) o(t, c) += weight * v(j, c);
+          log_decay += g[(b * d.length + j) * d.heads + h];
+        }
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+class LogLinearMixer : public SsdMixer {
+ public:
+  explicit LogLinearMixer(const MixerConfig& config)
+      : SsdMixer(config), op_(config.options), heads_(config.heads) {
+    levels_ = config.options.Int("levels");
+    if (levels_ == 0) {
+      // As published where the length is not known: 2^14 tokens.
+      levels_ = Fenwick::LevelsFor(
+          (config.max_length > 0 ? config.max_length : 16384) - 1);
+    }
+    weight_ = AddDense(config, "lambda", config.width, heads_ * levels_);
+    factor_ = config.parameters->Add(config.name + ".lambda_factor",
+                                     {1, heads_ * levels_}, Init::Constant(1),
+                                     /*decay=*/false);
+  }
+
+ protected:
+  Variable Recur(const MixerCall& call, const Inputs& in,
+                 State* state) const override {
+    if (!in.x.valid()) return {};
+    Tape* tape = in.x.tape();
+    const int64_t batch = in.x.shape().dim(0), length = in.x.shape().dim(1);
+    const auto one_group = [&](Variable x) {
+      return x.valid() ? Reshape(x, {batch, length, 1, x.shape().dim(2)}) : x;
+    };
+    // A convolution with one tap multiplies channel by channel.
+    Variable lambda = Map(
+        kernels::Unary::kSoftplus,
+        CausalConv(Linear(call.x, tape->Use(*weight_)), tape->Use(*factor_)));
+    Variable decay =
+        ScaleRows(Reshape(in.dt, {batch, length, heads_, 1}), in.a);
+    Variable y =
+        ApplyOperator(op_,
+                      {one_group(in.c), one_group(in.b), ScaleRows(in.x, in.dt),
+                       Reshape(decay, {batch, length, heads_}),
+                       Reshape(lambda, {batch, length, heads_, levels_})},
+                      call.form, state);
+    return Add(y, ScaleRows(in.x, in.d));
+  }
+  std::unique_ptr<State> NewMemory(const Dims& dims,
+                                   DType dtype) const override {
+    Dims all = dims;
+    all.kv_heads = 1;
+    all.own[kLevels] = levels_;
+    return op_.NewState(all, dtype);
+  }
+
+ private:
+  LogLinearOperator op_;
+  int64_t heads_, levels_;
+  const Parameter *weight_, *factor_;
+};
+
+VariantDescriptor Describe() {
+  VariantDescriptor d;
+  d.name = "log_linear";
+  d.title = "Log-linear attention";
+  d.family = "additive recurrence";
+  d.paper = "arXiv 2506.04761";
+  d.summary = "Mamba-2 with O(log n) memories, each token weighing every one";
+  d.tolerance = 1e-5;
+  d.options = SsdMixerOptions();
+  d.options.push_back(OptionSpec::Int(
+      "levels", 0, 0, 63,
+      "weights a token has for itself and buckets of the past; 0: as many as "
+      "the trained length has"));
+  d.options.push_back(OptionSpec::Int("chunk", 64, 1, 4096,
+                                      "tokens a block in the chunked form"));
+  d.variations = {{{"state_dim", "5"}, {"expand", "1"}, {"levels", "3"}}};
+  return d;
+}
+
+const bool kRegistered = RegisterVariant(
+    {Describe(),
+     [](const Options& options) -> absl::StatusOr<std::unique_ptr<Operator>> {
+       return std::make_unique<LogLinearOperator>(options);
+     },
+     [](const MixerConfig& config) -> absl::StatusOr<std::unique_ptr<Mixer>> {
+       return std::make_unique<LogLinearMixer>(config);
+     }});
+
+}  // namespace
+}  // namespace mneme

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the contract test cannot see, whose operators have three levels: that
+// all levels of a long sequence are right, that the state has a matrix for each
+// bit of the position, and that it stops growing where the levels end.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "attention/variant.h"
+#include "gtest/gtest.h"
+
+namespace mneme {
+namespace {
+
+constexpr int64_t kLength = 77;
+
+std::unique_ptr<Operator> NewOperator() {
+  const Variant& variant = **Variants().Find("log_linear");
+  const auto options =
+      Options::Parse(variant.descriptor.options, {{"chunk", "16"}});
+  EXPECT_TRUE(options.ok()) << options.status();
+  return *variant.make_operator(*options);
+}
+
+Dims DimsOf(int64_t levels) {
+  Dims dims;
+  dims.batch = 2;
+  dims.length = kLength;
+  dims.heads = 4;
+  dims.kv_heads = 2;
+  dims.key_dim = 5;
+  dims.value_dim = 3;
+  dims.own['N'] = levels;
+  return dims;
+}
+
+double Difference(const Tensor& a, const Tensor& b) {
+  const std::vector<double> x = a.ToDoubles(), y = b.ToDoubles();
+  EXPECT_EQ(x.size(), y.size());
+  double largest = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    largest = std::max(largest, std::abs(x[i] - y[i]));
+  }
+  return largest;
+}
+
+TEST(LogLinear, AllLevelsEqualTheOracleInEveryForm) {
+  const auto op = NewOperator();
+  for (int64_t levels : {1, 2, 5, 8, 63}) {
+    const Dims dims = DimsOf(levels);
+    const auto inputs = RandomInputs(op->Inputs(), dims, DType::kFloat64, 1);
+    OperatorCall oracle;
+    oracle.inputs = inputs;
+    oracle.dims = dims;
+    oracle.output = Tensor(DType::kFloat64, {2, kLength, 4, 3});
+    ASSERT_TRUE(op->Reference(oracle).ok());
+    for (Form form : {Form::kParallel, Form::kChunked, Form::kRecurrent}) {
+      OperatorCall call;
+      call.inputs = inputs;
+      call.form = form;
+      ASSERT_TRUE(RunOperator(*op, &call).ok());
+      EXPECT_LT(Difference(call.output, oracle.output), 1e-11)
+          << FormName(form) << ", " << levels << " levels";
+    }
+  }
+}
+
+TEST(LogLinear, StateHasAMatrixForEachBitOfThePosition) {
+  const auto op = NewOperator();
+  constexpr int64_t kMatrices = 2 * 4 * 5 * 3;  // of one level
+  // {tokens, levels, matrices}: the last level holds whatever is older.
+  constexpr int64_t kCases[][3] = {{0, 8, 0},  {1, 8, 1},  {64, 8, 1},
+                                   {77, 8, 4}, {63, 8, 6}, {63, 4, 3},
+                                   {77, 4, 2}, {76, 2, 1}, {77, 1, 1}};
+  for (const auto& [tokens, levels, matrices] : kCases) {
+    Dims dims = DimsOf(levels);
+    dims.length = tokens;
+    const auto state = op->NewState(dims, DType::kFloat32);
+    const auto inputs = RandomInputs(op->Inputs(), dims, DType::kFloat32, 2);
+    OperatorCall call;
+    call.inputs = inputs;
+    call.state = state.get();
+    if (tokens > 0) {
+      ASSERT_TRUE(RunOperator(*op, &call).ok());
+    }
+    EXPECT_EQ(static_cast<int64_t>(state->Serialize().size()),
+              4 * matrices * kMatrices);
+    EXPECT_EQ(state->bytes(), op->StateBytes(dims));
+  }
+}
+
+TEST(LogLinear, AStateOfOtherLevelsIsRefused) {
+  const auto op = NewOperator();
+  const auto state = op->NewState(DimsOf(4), DType::kFloat32);
+  const auto inputs = RandomInputs(op->Inputs(), DimsOf(5), DType::kFloat32, 2);
+  OperatorCall call;
+  call.inputs = inputs;
+  call.state = state.get();
+  const absl::Status status = RunOperator(*op, &call);
+  EXPECT_NE(status.message().find("4 levels, lambda has 5"), std::string::npos)
+      << status;
+}
+
+}  // namespace
+}  // namespace mneme
