@@ -315,7 +315,7 @@ VariantDescriptor Describe() {
   d.family = "additive recurrence";
   d.paper = "arXiv 2506.04761";
   d.summary = "Mamba-2 with O(log n) memories, each token weighing every one";
-  d.tolerance = 1e-5;
+  d.tolerance = 5e-7;  // measured 3.5e-7
   d.options = SsdMixerOptions();
   d.options.push_back(OptionSpec::Int(
       "levels", 0, 0, 63,
