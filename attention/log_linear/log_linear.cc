@@ -36,6 +36,7 @@
 #include "attention/kernels/vector_math.h"
 #include "attention/log_linear/log_linear_state.h"
 #include "attention/parts/additive_heads.h"
+#include "attention/parts/channelwise.h"
 #include "attention/parts/qkv_mixer.h"
 #include "attention/parts/ssd_mixer.h"
 #include "attention/variant.h"
@@ -280,10 +281,9 @@ class LogLinearMixer : public SsdMixer {
     const auto one_group = [&](Variable x) {
       return x.valid() ? Reshape(x, {batch, length, 1, x.shape().dim(2)}) : x;
     };
-    // A convolution with one tap multiplies channel by channel.
     Variable lambda = Map(
         kernels::Unary::kSoftplus,
-        CausalConv(Linear(call.x, tape->Use(*weight_)), tape->Use(*factor_)));
+        Channelwise(Linear(call.x, tape->Use(*weight_)), *factor_, nullptr));
     Variable decay =
         ScaleRows(Reshape(in.dt, {batch, length, heads_, 1}), in.a);
     Variable y =

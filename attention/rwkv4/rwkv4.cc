@@ -15,13 +15,15 @@
 // The layer: out = (sigmoid(x_r W_r) * y) W_o, with receptance r, key and value
 // each projected from a mixture of a token and the one before,
 // x_t + (x_{t-1} - x_t) * mu_i, whose weights are learned for each channel. w =
-// -e^d for a learned d. Initial mixtures, decays and bonuses are those of the
-// published code, which depend on channel and layer; it also starts from zero
-// W_r, W_k and W_o, where ours are drawn as in the other variants.
+// -e^d for a learned d. Initial values are the published ones: mixtures, decays
+// and bonuses depend on channel and layer, W_r, W_k and W_o are zero; but W_v
+// holds normal numbers of the scale of the orthogonal matrix drawn there. The
+// larger learning rates that d and u have there are left out.
 
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -30,7 +32,6 @@
 #include "attention/kernels/vector_math.h"
 #include "attention/kernels/wkv.h"
 #include "attention/parts/additive_heads.h"
-#include "attention/parts/qkv_mixer.h"
 #include "attention/parts/rwkv_init.h"
 #include "attention/parts/token_shift.h"
 #include "attention/variant.h"
@@ -203,27 +204,32 @@ class Rwkv4Mixer : public Mixer {
   explicit Rwkv4Mixer(const MixerConfig& config)
       : op_(config.options), width_(config.width), heads_(config.heads) {
     const RwkvInit published(config);
-    const auto add = [&](const char* name, Shape shape,
-                         std::vector<double> values) {
+    const auto add_values = [&](const std::string& name, Shape shape,
+                                std::vector<double> values) {
       return config.parameters->Add(absl::StrCat(config.name, ".", name), shape,
                                     Init::Values(std::move(values)),
                                     /*decay=*/false);
     };
-    const auto add_path = [&](const char* name, double power, double offset) {
-      return Path{add(absl::StrCat(name, "_mix").c_str(), {1, width_},
-                      published.Shift(power, offset)),
-                  AddDense(config, name, width_, width_)};
+    const auto add_matrix = [&](const std::string& name, const Init& init) {
+      return config.parameters->Add(absl::StrCat(config.name, ".", name),
+                                    {width_, width_}, init);
     };
-    receptance_ = add_path("receptance", 0.5, 0);
-    key_ = add_path("key", 1, 0);
-    value_ = add_path("value", 1, 0.3 * published.depth());
+    const auto add_path = [&](const std::string& name, double power,
+                              double offset, const Init& init) {
+      return Path{
+          add_values(name + "_mix", {width_}, published.Shift(power, offset)),
+          add_matrix(name, init)};
+    };
+    receptance_ = add_path("receptance", 0.5, 0, Init::Zeros());
+    key_ = add_path("key", 1, 0, Init::Zeros());
+    value_ = add_path("value", 1, 0.3 * published.depth(),
+                      Init::Normal(1 / std::sqrt(static_cast<double>(width_))));
     const Shape by_head({heads_, width_ / heads_});
-    log_rate_ = add("decay", by_head, published.LogRates(-5, 8));
-    bonus_ =
-        add("bonus", by_head,
-            RwkvInit::Zigzag(
-                published.Channels([](double) { return std::log(0.3); }), 0.5));
-    out_ = AddDense(config, "out", width_, width_);
+    log_rate_ = add_values("decay", by_head, published.LogRates(-5, 8));
+    bonus_ = add_values(
+        "bonus", by_head,
+        RwkvInit::Zigzag(std::vector<double>(width_, std::log(0.3)), 0.5));
+    out_ = add_matrix("out", Init::Zeros());
   }
 
   Variable Forward(const MixerCall& call) const override {
@@ -236,20 +242,19 @@ class Rwkv4Mixer : public Mixer {
     const auto part = [&](size_t i) {
       return call.state == nullptr ? nullptr : call.state->part(i);
     };
-    Variable difference = TokenShiftDifference(x, part(0));
     const auto project = [&](const Path& path) {
-      // A convolution with one tap multiplies channel by channel.
-      Variable shift = CausalConv(difference, tape->Use(*path.mix));
-      return Linear(Add(x, shift), tape->Use(*path.weight));
+      return Linear(TokenShift(x, tape->Use(*path.mix), part(0)),
+                    tape->Use(*path.weight));
     };
-    Variable y = ApplyOperator(
-        op_,
-        {Reshape(project(value_), by_head), Reshape(project(key_), by_head),
-         Scale(Map(Unary::kExp, tape->Use(*log_rate_)), -1),
-         tape->Use(*bonus_)},
-        call.form, part(1));
-    y = Multiply(Reshape(y, x.shape()),
-                 Map(Unary::kSigmoid, project(receptance_)));
+    Variable r = project(receptance_), k = project(key_), v = project(value_);
+    AdvanceTokenShift(x, part(0));
+    Variable y =
+        ApplyOperator(op_,
+                      {Reshape(v, by_head), Reshape(k, by_head),
+                       Scale(Map(Unary::kExp, tape->Use(*log_rate_)), -1),
+                       tape->Use(*bonus_)},
+                      call.form, part(1));
+    y = Multiply(Reshape(y, x.shape()), Map(Unary::kSigmoid, r));
     return LinearResidual(call.residual, y, tape->Use(*out_));
   }
 

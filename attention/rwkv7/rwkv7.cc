@@ -41,6 +41,7 @@
 #include "attention/parts/generalized_delta_operator.h"
 #include "attention/parts/low_rank.h"
 #include "attention/parts/qkv_mixer.h"
+#include "attention/parts/rwkv_init.h"
 #include "attention/parts/token_shift.h"
 #include "attention/rwkv7/rwkv7_ops.h"
 #include "attention/variant.h"
@@ -60,10 +61,7 @@ class Rwkv7Mixer : public Mixer {
         width_(config.width),
         heads_(config.heads) {
     const int64_t head_dim = width_ / heads_;
-    // 0 for the first layer to 1 for the last, and 1 to almost 0.
-    const double depth =
-        static_cast<double>(config.layer) / std::max(1, config.layers - 1);
-    const double rest = 1 - static_cast<double>(config.layer) / config.layers;
+    const RwkvInit published(config);
     const auto channels = [&](const std::function<double(int64_t)>& f) {
       std::vector<double> values;
       for (int64_t c = 0; c < width_; ++c) values.push_back(f(c));
@@ -106,10 +104,8 @@ class Rwkv7Mixer : public Mixer {
       return added;
     };
     const auto add_mix = [&](const std::string& name, double power) {
-      return add_vector(name + "_mix", {width_}, channels([&](int64_t c) {
-                          return 1 - std::pow(static_cast<double>(c) / width_,
-                                              power * rest);
-                        }));
+      return add_vector(name + "_mix", {width_},
+                        Init::Values(published.Shift(power, 0)));
     };
 
     receptance_mix_ = add_mix("receptance", 0.2);
@@ -123,7 +119,8 @@ class Rwkv7Mixer : public Mixer {
     value_ = add_matrix("value", Init::Normal(unit));
     decay_ = add_low_rank(
         "decay", 2.5, Unary::kTanh, channels([&](int64_t c) {
-          return -5.5 + 6 * std::pow(ramp(c), 1 + std::pow(depth, 0.3)) +
+          return -5.5 +
+                 6 * std::pow(ramp(c), 1 + std::pow(published.depth(), 0.3)) +
                  2.5 * zigzag(c);
         }));
     rate_ = add_low_rank("rate", 2.5, absl::nullopt, channels([&](int64_t c) {
