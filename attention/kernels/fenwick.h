@@ -65,8 +65,8 @@ class Fenwick {
     return std::max(level, Meeting(position, later));
   }
 
-  // The level at which what was before `position` meets in one bucket, as far
-  // as it is of a lower level, before `later`; 0 when they are equal.
+  // The level of the bucket before `later` in which those before `position`
+  // that had lower levels have met; 0 when the positions are equal.
   int Meeting(int64_t position, int64_t later) const {
     return static_cast<int>(std::min(top_, LevelsFor(position ^ later) - 1));
   }

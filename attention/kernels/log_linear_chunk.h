@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A chunk of log-linear attention (log_linear.h): its forward, and what its
-// backward needs too.
+// A chunk of log-linear attention (log_linear_attention.h): its forward, and
+// what its backward needs too.
 
 #ifndef MNEME_ATTENTION_KERNELS_LOG_LINEAR_CHUNK_H_
 #define MNEME_ATTENTION_KERNELS_LOG_LINEAR_CHUNK_H_
@@ -13,7 +13,7 @@
 
 #include "attention/kernels/fenwick.h"
 #include "attention/kernels/gemm.h"
-#include "attention/kernels/log_linear.h"
+#include "attention/kernels/log_linear_attention.h"
 #include "attention/kernels/matrix.h"
 #include "attention/kernels/vector_math.h"
 

@@ -3,8 +3,9 @@
 // Log-linear attention (arXiv 2506.04761): linear attention whose one matrix of
 // memory becomes a matrix for each bucket of a Fenwick tree, O(log n) of them.
 // Token i sees itself at level 0. Level l >= 1 is there if bit l - 1 of i is
-// set, and holds 2^(l - 1) earlier tokens: the fewer the later they are. A
-// token reads every level with a weight of its own,
+// set, and holds 2^(l - 1) earlier tokens: the fewer the later they are. So six
+// matrices remember 63 tokens, and one remembers 64. A token reads every level
+// with a weight of its own,
 //
 //   o_t = sum_l lambda_t^l (S_t^l)^T q_t,
 //   S_t^l = sum_{j in bucket l} e^{g_{j+1} + ... + g_t} k_j v_j^T,
@@ -19,8 +20,6 @@
 // trained on, what lies further back than 2^(levels - 2) tokens is then read
 // with one weight, and the state stops growing at levels - 1 matrices.
 
-#include "attention/kernels/log_linear.h"
-
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -32,6 +31,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "attention/kernels/fenwick.h"
+#include "attention/kernels/log_linear_attention.h"
 #include "attention/kernels/parallel.h"
 #include "attention/kernels/vector_math.h"
 #include "attention/log_linear/log_linear_state.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "attention/kernels/log_linear.h"
+#include "attention/kernels/log_linear_attention.h"
 
 #include <algorithm>
 #include <cmath>

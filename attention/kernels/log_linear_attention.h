@@ -27,8 +27,8 @@
 // decay of -infinity is an exact reset. Single-threaded; safe to call
 // concurrently.
 
-#ifndef MNEME_ATTENTION_KERNELS_LOG_LINEAR_H_
-#define MNEME_ATTENTION_KERNELS_LOG_LINEAR_H_
+#ifndef MNEME_ATTENTION_KERNELS_LOG_LINEAR_ATTENTION_H_
+#define MNEME_ATTENTION_KERNELS_LOG_LINEAR_ATTENTION_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -83,4 +83,4 @@ void LogLinearBackward(const LogLinear<double>& a, const double* saved,
 
 }  // namespace mneme::kernels
 
-#endif  // MNEME_ATTENTION_KERNELS_LOG_LINEAR_H_
+#endif  // MNEME_ATTENTION_KERNELS_LOG_LINEAR_ATTENTION_H_
