@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a build of //reports:cells came to, read from the Build Event Protocol
-// (bazel.build/remote/bep), which Bazel writes as one JSON object a line with
+// What a build of //reports:leaderboard_cells came to, read from the Build
+// Event Protocol (bazel.build/remote/bep), which Bazel writes as one JSON
+// object a line with
 // --build_event_json_file.
 
 #ifndef MNEME_REPORTS_BUILD_EVENTS_H_
@@ -34,8 +35,8 @@ struct BuildOutcome {
   std::vector<FailedAction> failures;
 };
 
-// `label` as events spell it: "//reports:cells". DataLoss when a line is no
-// JSON object.
+// `label` as events spell it: "//reports:leaderboard_cells". DataLoss when a
+// line is no JSON object.
 absl::StatusOr<BuildOutcome> ParseBuildEvents(absl::string_view json_lines,
                                               absl::string_view label);
 

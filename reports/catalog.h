@@ -1,21 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The names of all variants and tasks there are, as //attention:variants.bzl
-// and
-// //tasks:tasks.bzl declare them: known without building or linking a single
-// one. The source is written by the build.
+// What a leaderboard can show, as leaderboard() (defs.bzl) was told: known
+// without building or linking a single variant. The source is written by the
+// build.
 
 #ifndef MNEME_REPORTS_CATALOG_H_
 #define MNEME_REPORTS_CATALOG_H_
 
+#include <map>
 #include <string>
 #include <vector>
 
 namespace mneme {
 
-// Sorted.
-std::vector<std::string> DeclaredVariants();
-std::vector<std::string> DeclaredTasks();
+// Labels are spelled as Bazel's events spell them: "//reports:leaderboard", or
+// "@mneme//reports:leaderboard" where that is another repository.
+struct Catalog {
+  std::string program;  // the leaderboard itself
+  std::string cells;    // target whose output groups are cells
+  std::string flags;    // package of the flags that choose them
+  std::map<std::string, std::string> variants;  // name -> library
+  std::vector<std::string> tasks;               // sorted
+};
+
+Catalog DeclaredCatalog();
 
 }  // namespace mneme
 

@@ -78,9 +78,9 @@ std::string HowItEnded(const FailedAction& failure) {
 }
 
 const FailedAction* FailureOf(const BuildOutcome& outcome,
-                              const std::string& cell) {
+                              const Catalog& catalog, const std::string& cell) {
   for (const FailedAction& failure : outcome.failures) {
-    if (failure.label == kCellsLabel &&
+    if (failure.label == catalog.cells &&
         absl::EndsWith(failure.output, absl::StrCat("/", cell, ".record"))) {
       return &failure;
     }
@@ -90,13 +90,14 @@ const FailedAction* FailureOf(const BuildOutcome& outcome,
 
 // Why a cell has no record when its own action never ran: rather something of
 // its variant's package than something that others may have failed for.
-std::string WhyNotBuilt(const BuildOutcome& outcome,
+std::string WhyNotBuilt(const BuildOutcome& outcome, const Catalog& catalog,
                         const std::string& variant) {
+  const std::string& library = catalog.variants.at(variant);
+  const std::string package = library.substr(0, library.rfind(':') + 1);
   const FailedAction* culprit = nullptr;
   for (const FailedAction& failure : outcome.failures) {
-    if (failure.label == kCellsLabel) continue;
-    if (absl::StartsWith(failure.label,
-                         absl::StrCat("//attention/", variant, ":"))) {
+    if (failure.label == catalog.cells) continue;
+    if (absl::StartsWith(failure.label, package)) {
       culprit = &failure;
       break;
     }
@@ -109,15 +110,17 @@ std::string WhyNotBuilt(const BuildOutcome& outcome,
 
 }  // namespace
 
-absl::StatusOr<CellSelection> CompleteSelection(
-    CellSelection selection, const std::vector<std::string>& known_variants,
-    const std::vector<std::string>& known_tasks) {
+absl::StatusOr<CellSelection> CompleteSelection(CellSelection selection,
+                                                const Catalog& catalog) {
+  std::vector<std::string> variants;
+  for (const auto& [name, library] : catalog.variants) variants.push_back(name);
   if (absl::Status status =
-          CompleteNames("variant", known_variants, selection.variants);
+          CompleteNames("variant", variants, selection.variants);
       !status.ok()) {
     return status;
   }
-  if (absl::Status status = CompleteNames("task", known_tasks, selection.tasks);
+  if (absl::Status status =
+          CompleteNames("task", catalog.tasks, selection.tasks);
       !status.ok()) {
     return status;
   }
@@ -143,10 +146,11 @@ absl::StatusOr<CellSelection> CompleteSelection(
 }
 
 std::vector<std::string> BuildArguments(const CellSelection& selection,
+                                        const Catalog& catalog,
                                         const std::string& event_file) {
   const CellSelection defaults;
   std::vector<std::string> arguments = {
-      "build", kCellsLabel,
+      "build", catalog.cells,
       // One failed cell must not cost the others.
       "--keep_going",
       // Progress, warnings and errors are enough to read.
@@ -154,14 +158,14 @@ std::vector<std::string> BuildArguments(const CellSelection& selection,
       absl::StrCat("--build_event_json_file=", event_file)};
   if (selection.profile != defaults.profile) {
     arguments.push_back(
-        absl::StrCat("--//reports:profile=", selection.profile));
+        absl::StrCat("--", catalog.flags, ":profile=", selection.profile));
   }
   if (selection.seeds != defaults.seeds) {
-    arguments.push_back(absl::StrCat("--//reports:seeds=",
-                                     absl::StrJoin(selection.seeds, ",")));
+    arguments.push_back(absl::StrCat(
+        "--", catalog.flags, ":seeds=", absl::StrJoin(selection.seeds, ",")));
   }
   if (!selection.settings.empty()) {
-    arguments.push_back(absl::StrCat("--//reports:settings=",
+    arguments.push_back(absl::StrCat("--", catalog.flags, ":settings=",
                                      absl::StrJoin(selection.settings, ",")));
   }
   for (const std::string& task : selection.tasks) {
@@ -176,7 +180,8 @@ std::vector<std::string> BuildArguments(const CellSelection& selection,
 }
 
 absl::StatusOr<std::vector<ResultRecord>> CollectRecords(
-    const CellSelection& selection, const BuildOutcome& outcome) {
+    const CellSelection& selection, const Catalog& catalog,
+    const BuildOutcome& outcome) {
   std::vector<ResultRecord> records;
   std::string usage_error;
   for (const std::string& task : selection.tasks) {
@@ -191,7 +196,7 @@ absl::StatusOr<std::vector<ResultRecord>> CollectRecords(
           records.push_back(std::move(loaded->front()));
           continue;
         }
-        const FailedAction* failure = FailureOf(outcome, cell);
+        const FailedAction* failure = FailureOf(outcome, catalog, cell);
         ResultRecord& missing = records.emplace_back();
         missing.set_schema(kRecordSchema);
         missing.set_variant(variant);
@@ -199,9 +204,9 @@ absl::StatusOr<std::vector<ResultRecord>> CollectRecords(
         missing.set_profile(selection.profile);
         missing.set_seed(seed);
         missing.set_status(STATUS_FAILED);
-        missing.set_status_message(failure != nullptr
-                                       ? HowItEnded(*failure)
-                                       : WhyNotBuilt(outcome, variant));
+        missing.set_status_message(
+            failure != nullptr ? HowItEnded(*failure)
+                               : WhyNotBuilt(outcome, catalog, variant));
         if (failure != nullptr && failure->exit_code == kUsageError &&
             usage_error.empty()) {
           // Whose words they are is of no interest then.

@@ -13,10 +13,10 @@
 #include "absl/status/statusor.h"
 #include "harness/result.pb.h"
 #include "reports/build_events.h"
+#include "reports/catalog.h"
 
 namespace mneme {
 
-inline constexpr char kCellsLabel[] = "//reports:cells";
 inline constexpr char kDefaultProfile[] = "quick";
 
 // variants x tasks x seeds under one profile.
@@ -31,14 +31,14 @@ struct CellSelection {
 // Fills in all names where none were chosen, and drops duplicates. NotFound for
 // an unknown name, with the nearest known one; InvalidArgument for a setting
 // that is not name=value, or for what Bazel's command line cannot carry.
-absl::StatusOr<CellSelection> CompleteSelection(
-    CellSelection selection, const std::vector<std::string>& known_variants,
-    const std::vector<std::string>& known_tasks);
+absl::StatusOr<CellSelection> CompleteSelection(CellSelection selection,
+                                                const Catalog& catalog);
 
-// "build //reports:cells ..." for a complete selection. Variants and tasks are
+// "build <cells> ..." for a complete selection. Variants and tasks are
 // chosen by output group, and the rest by build settings only where it differs
 // from the defaults: another configuration would cost Bazel its analysis cache.
 std::vector<std::string> BuildArguments(const CellSelection& selection,
+                                        const Catalog& catalog,
                                         const std::string& event_file);
 
 // A record for each cell of a complete selection: its own, or one with status
@@ -46,7 +46,8 @@ std::vector<std::string> BuildArguments(const CellSelection& selection,
 // words, when no cell has a record and a runner refused its arguments (exit
 // code 2): then what was asked for is wrong, and not the result.
 absl::StatusOr<std::vector<ResultRecord>> CollectRecords(
-    const CellSelection& selection, const BuildOutcome& outcome);
+    const CellSelection& selection, const Catalog& catalog,
+    const BuildOutcome& outcome);
 
 }  // namespace mneme
 

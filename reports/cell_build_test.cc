@@ -22,25 +22,32 @@ using testing::HasSubstr;
 using testing::Not;
 using testing::SizeIs;
 
-const std::vector<std::string> kVariants = {"linear", "softmax"};
-const std::vector<std::string> kTasks = {"mqar"};
+Catalog TestCatalog() {
+  Catalog catalog;
+  catalog.cells = "//:board_cells";
+  catalog.flags = "@mneme//reports";
+  catalog.variants = {{"linear", "@mneme//attention/linear:linear"},
+                      {"softmax", "//mine:softmax"}};
+  catalog.tasks = {"mqar"};
+  return catalog;
+}
 
 CellSelection Complete(CellSelection selection) {
-  auto complete = CompleteSelection(std::move(selection), kVariants, kTasks);
+  auto complete = CompleteSelection(std::move(selection), TestCatalog());
   EXPECT_TRUE(complete.ok()) << complete.status();
   return complete.value_or(CellSelection());
 }
 
 absl::Status CompletionError(CellSelection selection) {
-  return CompleteSelection(std::move(selection), kVariants, kTasks).status();
+  return CompleteSelection(std::move(selection), TestCatalog()).status();
 }
 
 TEST(CompleteSelection, NoneIsAll) {
-  EXPECT_EQ(Complete({}).variants, kVariants);
-  EXPECT_EQ(Complete({}).tasks, kTasks);
+  EXPECT_THAT(Complete({}).variants, ElementsAre("linear", "softmax"));
+  EXPECT_THAT(Complete({}).tasks, ElementsAre("mqar"));
   CellSelection empty;
   empty.tasks = {""};  // --tasks=
-  EXPECT_EQ(Complete(empty).tasks, kTasks);
+  EXPECT_THAT(Complete(empty).tasks, ElementsAre("mqar"));
 }
 
 TEST(CompleteSelection, DuplicatesCountOnce) {
@@ -72,8 +79,8 @@ TEST(CompleteSelection, SettingsAreNameEqualsValue) {
 }
 
 TEST(BuildArguments, DefaultsNeedNoBuildSetting) {
-  EXPECT_THAT(BuildArguments(Complete({}), "/tmp/events"),
-              ElementsAre("build", "//reports:cells", "--keep_going",
+  EXPECT_THAT(BuildArguments(Complete({}), TestCatalog(), "/tmp/events"),
+              ElementsAre("build", "//:board_cells", "--keep_going",
                           "--ui_event_filters=-info",
                           "--build_event_json_file=/tmp/events",
                           "--output_groups=mqar.linear.0",
@@ -87,11 +94,12 @@ TEST(BuildArguments, OnlyWhatWasChosen) {
   selection.profile = "published/zoology";
   selection.settings = {"train.steps=10", "pairs=4"};
   const std::vector<std::string> arguments =
-      BuildArguments(Complete(selection), "/tmp/events");
-  EXPECT_THAT(arguments, Contains("--//reports:seeds=0,5"));
-  EXPECT_THAT(arguments, Contains("--//reports:profile=published/zoology"));
+      BuildArguments(Complete(selection), TestCatalog(), "/tmp/events");
+  EXPECT_THAT(arguments, Contains("--@mneme//reports:seeds=0,5"));
   EXPECT_THAT(arguments,
-              Contains("--//reports:settings=train.steps=10,pairs=4"));
+              Contains("--@mneme//reports:profile=published/zoology"));
+  EXPECT_THAT(arguments,
+              Contains("--@mneme//reports:settings=train.steps=10,pairs=4"));
   EXPECT_THAT(arguments, Contains("--output_groups=mqar.softmax.5"));
   EXPECT_THAT(arguments, Not(Contains(HasSubstr("linear"))));
 }
@@ -99,9 +107,9 @@ TEST(BuildArguments, OnlyWhatWasChosen) {
 FailedAction CellFailure(const std::string& cell, int exit_code,
                          const std::string& said) {
   FailedAction failure;
-  failure.label = kCellsLabel;
+  failure.label = TestCatalog().cells;
   failure.mnemonic = "MnemeCell";
-  failure.output = "bazel-out/bin/reports/cells/quick/" + cell + ".record";
+  failure.output = "bazel-out/bin/board_cells/quick/" + cell + ".record";
   failure.exit_code = exit_code;
   failure.stderr_path = testing::TempDir() + "/" + cell + ".stderr";
   EXPECT_TRUE(WriteFileAtomically(failure.stderr_path, said).ok());
@@ -115,7 +123,7 @@ TEST(CollectRecords, EachCellHasOne) {
   outcome.records["mqar.softmax.0"] = path;
   outcome.failures = {
       CellFailure("mqar.linear.0", 134, "step 3\nlinear: out of luck\n\n")};
-  const auto records = CollectRecords(Complete({}), outcome);
+  const auto records = CollectRecords(Complete({}), TestCatalog(), outcome);
   ASSERT_TRUE(records.ok()) << records.status();
   ASSERT_THAT(*records, SizeIs(2));
   EXPECT_EQ((*records)[0].variant(), "linear");
@@ -127,19 +135,19 @@ TEST(CollectRecords, EachCellHasOne) {
 
 TEST(CollectRecords, ARunnerThatWasNotBuiltNamesItsOwnFailure) {
   FailedAction other;
-  other.label = "//attention/gla:gla";
+  other.label = "@mneme//attention/gla:gla";
   other.mnemonic = "CppCompile";
   FailedAction own = other;
-  own.label = "//attention/linear:linear";
+  own.label = "@mneme//attention/linear:linear";
   BuildOutcome outcome;
   outcome.failures = {other, own};
-  const auto records = CollectRecords(Complete({}), outcome);
+  const auto records = CollectRecords(Complete({}), TestCatalog(), outcome);
   ASSERT_TRUE(records.ok()) << records.status();
   EXPECT_EQ((*records)[0].status_message(),
             "its runner was not built: CppCompile of "
-            "//attention/linear:linear failed");
+            "@mneme//attention/linear:linear failed");
   EXPECT_EQ((*records)[1].status_message(),
-            "its runner was not built: CppCompile of //attention/gla:gla "
+            "its runner was not built: CppCompile of @mneme//attention/gla:gla "
             "failed");
 }
 
@@ -147,7 +155,7 @@ TEST(CollectRecords, WhatRunnersRefuseIsAUsageError) {
   BuildOutcome outcome;
   outcome.failures = {
       CellFailure("mqar.linear.0", 2, "mneme: unknown profile \"quik\"\n")};
-  const auto records = CollectRecords(Complete({}), outcome);
+  const auto records = CollectRecords(Complete({}), TestCatalog(), outcome);
   EXPECT_TRUE(absl::IsInvalidArgument(records.status()));
   EXPECT_EQ(records.status().message(), "unknown profile \"quik\"");
 
@@ -155,7 +163,7 @@ TEST(CollectRecords, WhatRunnersRefuseIsAUsageError) {
   const std::string path = testing::TempDir() + "/mqar.softmax.0.record";
   ASSERT_TRUE(WriteRecord(path, OkCell("softmax", 1.0)).ok());
   outcome.records["mqar.softmax.0"] = path;
-  EXPECT_TRUE(CollectRecords(Complete({}), outcome).ok());
+  EXPECT_TRUE(CollectRecords(Complete({}), TestCatalog(), outcome).ok());
 }
 
 TEST(CollectRecords, ADamagedRecordIsNamed) {
@@ -163,7 +171,7 @@ TEST(CollectRecords, ADamagedRecordIsNamed) {
   ASSERT_TRUE(WriteFileAtomically(path, "not gzip").ok());
   BuildOutcome outcome;
   outcome.records["mqar.softmax.0"] = path;
-  const auto records = CollectRecords(Complete({}), outcome);
+  const auto records = CollectRecords(Complete({}), TestCatalog(), outcome);
   EXPECT_THAT(std::string(records.status().message()), HasSubstr(path));
 }
 

@@ -5,6 +5,9 @@
 //
 //   bazelw run //reports:leaderboard -- --variants=softmax,linear --seeds=0,1,2
 //
+// Which there are is in the catalog: leaderboard() (defs.bzl) makes a program
+// like this one for any workspace.
+//
 // The ranking goes to standard output, all else to standard error. Exit codes:
 // 0 all well, 1 failed, 2 wrong usage, 3 some cell has no result (the report is
 // written all the same), 130 interrupted.
@@ -80,10 +83,12 @@ std::string Absolute(const std::string& path) {
 }
 
 // The server that is running us has our build in its cache. It is known by its
-// output base, which is where we were built.
+// output base, which is where we were built. Workspaces without a bazelw have
+// the Bazel on the PATH.
 std::vector<std::string> BazelCommand(const std::string& workspace) {
-  std::vector<std::string> command = {workspace + "/bazelw"};
   std::error_code error;
+  std::vector<std::string> command = {workspace + "/bazelw"};
+  if (!fs::exists(command[0], error)) command = {"bazel"};
   const std::string self = fs::read_symlink("/proc/self/exe", error).string();
   const size_t end = self.find("/execroot/");
   if (!error && end != std::string::npos) {
@@ -103,14 +108,14 @@ absl::StatusOr<std::string> MakeTemporaryFile() {
 
 // Has Bazel build the cells of a complete selection.
 absl::StatusOr<std::vector<ResultRecord>> BuildRecords(
-    const CellSelection& selection, const std::string& workspace,
-    bool no_color) {
+    const CellSelection& selection, const Catalog& catalog,
+    const std::string& workspace, bool no_color) {
   absl::StatusOr<std::string> events = MakeTemporaryFile();
   if (!events.ok()) return events.status();
   const absl::Cleanup remover = [&events] { unlink(events->c_str()); };
 
   std::vector<std::string> command = BazelCommand(workspace);
-  for (std::string& argument : BuildArguments(selection, *events)) {
+  for (std::string& argument : BuildArguments(selection, catalog, *events)) {
     command.push_back(std::move(argument));
   }
   if (no_color) command.push_back("--color=no");
@@ -125,26 +130,26 @@ absl::StatusOr<std::vector<ResultRecord>> BuildRecords(
   absl::StatusOr<std::string> json_lines = ReadFile(*events);
   if (!json_lines.ok()) return json_lines.status();
   absl::StatusOr<BuildOutcome> outcome =
-      ParseBuildEvents(*json_lines, kCellsLabel);
+      ParseBuildEvents(*json_lines, catalog.cells);
   if (!outcome.ok()) return outcome.status();
   if (!outcome->attempted) {
     return absl::InternalError(absl::StrCat("Bazel could not prepare ",
-                                            kCellsLabel,
+                                            catalog.cells,
                                             "; its messages above say "
                                             "why"));
   }
-  return CollectRecords(selection, *outcome);
+  return CollectRecords(selection, catalog, *outcome);
 }
 
 int Run(const LeaderboardFlags& flags) {
+  const Catalog catalog = DeclaredCatalog();
   const std::string workspace = FromBazelRun("BUILD_WORKSPACE_DIRECTORY");
   if (flags.records.empty() && workspace.empty()) {
-    return Fail(kUsage,
-                "start me by ./bazelw run //reports:leaderboard, or give me "
-                "--records");
+    return Fail(kUsage, absl::StrCat("have Bazel run ", catalog.program,
+                                     ", or give me --records"));
   }
   absl::StatusOr<CellSelection> selection =
-      CompleteSelection(flags.selection, DeclaredVariants(), DeclaredTasks());
+      CompleteSelection(flags.selection, catalog);
   if (!selection.ok()) return Fail(kUsage, selection.status().message());
 
   const std::string directory = Absolute(
@@ -161,8 +166,9 @@ int Run(const LeaderboardFlags& flags) {
     paths.push_back(Absolute(path));
   }
   absl::StatusOr<std::vector<ResultRecord>> records =
-      paths.empty() ? BuildRecords(*selection, workspace, flags.no_color)
-                    : LoadRecords(paths);
+      paths.empty()
+          ? BuildRecords(*selection, catalog, workspace, flags.no_color)
+          : LoadRecords(paths);
   if (Interrupted()) return Fail(kInterrupt, "interrupted; nothing written");
   if (!records.ok()) return Fail(records.status());
 

@@ -51,7 +51,7 @@ for argument in "\$@"; do
   case \$argument in --build_event_json_file=*) events=\${argument#*=} ;; esac
 done
 cat > "\$events" <<'EVENTS'
-$sets{"id":{"targetCompleted":{"label":"//reports:cells"}},"completed":{"outputGroup":[$groups]}}
+$sets{"id":{"targetCompleted":{"label":"//reports:leaderboard_cells"}},"completed":{"outputGroup":[$groups]}}
 EVENTS
 exit $code
 EOF
@@ -144,7 +144,7 @@ test_help_is_no_error() {
 test_without_bazel_run_it_says_how_to_start() {
   variables=(-u BUILD_WORKSPACE_DIRECTORY)
   run 2
-  says stderr './bazelw run //reports:leaderboard'
+  says stderr 'have Bazel run //reports:leaderboard'
 }
 
 test_bazel_is_asked_for_the_chosen_cells_alone() {
@@ -184,19 +184,30 @@ test_the_cells_could_not_be_analysed() {
 for argument in "$@"; do
   case $argument in --build_event_json_file=*) events=${argument#*=} ;; esac
 done
-echo '{"id":{"targetConfigured":{"label":"//reports:cells"}},"aborted":{}}' \
+echo '{"id":{"targetConfigured":{"label":"//reports:leaderboard_cells"}},"aborted":{}}' \
   > "$events"
 exit 1
 EOF
   chmod +x "$dir/bazelw"
   run 1 --out=out
-  says stderr 'Bazel could not prepare //reports:cells'
+  says stderr 'Bazel could not prepare //reports:leaderboard_cells'
   lacks out/index.html
 }
 
+test_a_workspace_without_bazelw_has_a_bazel() {
+  fake_bazel 0 mqar.softmax.0
+  mkdir "$dir/bin"
+  mv "$dir/bazelw" "$dir/bin/bazel"
+  "$write_record" softmax 1 0 "$dir/mqar.softmax.0.record"
+  variables+=("PATH=$dir/bin:$PATH")
+  run 0 --variants=softmax
+  says arguments --output_groups=mqar.softmax.0
+}
+
 test_bazel_is_missing() {
+  variables+=("PATH=$dir")
   run 1 --out=out
-  says stderr "$dir/bazelw"
+  says stderr "cannot run bazel in $dir"
   lacks out/index.html
 }
 
