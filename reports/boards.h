@@ -83,6 +83,8 @@ struct Leaderboard {
   std::vector<Board> boards;          // by task, then profile
   // Records that a newer one of the same cell stands for.
   int superseded = 0;
+  // What was typed to have it made, without its arguments.
+  std::string command = "./bazelw run //reports:leaderboard";
 
   // Whether each cell has its result. That a variant does not support a task
   // is a result; a divergence, a failure or a missing seed is none.

@@ -16,7 +16,7 @@ namespace mneme {
 // Labels are spelled as Bazel's events spell them: "//reports:leaderboard", or
 // "@mneme//reports:leaderboard" where that is another repository.
 struct Catalog {
-  std::string program;  // the leaderboard itself
+  std::string command;  // that starts it: "./bazelw run //reports:leaderboard"
   std::string cells;    // target whose output groups are cells
   std::string flags;    // package of the flags that choose them
   std::map<std::string, std::string> variants;  // name -> library

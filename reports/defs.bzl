@@ -49,7 +49,12 @@ def leaderboard(name, variants = [], **kwargs):
       **kwargs: passed to the program.
     """
     libraries = [_full_label(label) for label in _MNEME_VARIANTS + variants]
-    by_name = {library.split(":")[-1]: library for library in libraries}
+    by_name = {}
+    for library in libraries:
+        variant = library.split(":")[-1]
+        if variant in by_name:
+            fail("{} and {} have the same name".format(by_name[variant], library))
+        by_name[variant] = library
     cells = _full_label(":" + name + "_cells")
     evaluation_cells(
         name = name + "_cells",
@@ -74,7 +79,10 @@ def leaderboard(name, variants = [], **kwargs):
             "namespace mneme {",
             "Catalog DeclaredCatalog() {",
             "Catalog catalog;",
-            "catalog.program = \"%s\";" % _full_label(":" + name),
+            "catalog.command = \"{} run {}\";".format(
+                "bazel" if _FLAGS.startswith("@") else "./bazelw",
+                _full_label(":" + name),
+            ),
             "catalog.cells = \"%s\";" % cells,
             "catalog.flags = \"%s\";" % _FLAGS,
             "catalog.variants = {",

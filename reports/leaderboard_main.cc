@@ -145,7 +145,7 @@ int Run(const LeaderboardFlags& flags) {
   const Catalog catalog = DeclaredCatalog();
   const std::string workspace = FromBazelRun("BUILD_WORKSPACE_DIRECTORY");
   if (flags.records.empty() && workspace.empty()) {
-    return Fail(kUsage, absl::StrCat("have Bazel run ", catalog.program,
+    return Fail(kUsage, absl::StrCat("start me by ", catalog.command,
                                      ", or give me --records"));
   }
   absl::StatusOr<CellSelection> selection =
@@ -172,7 +172,8 @@ int Run(const LeaderboardFlags& flags) {
   if (Interrupted()) return Fail(kInterrupt, "interrupted; nothing written");
   if (!records.ok()) return Fail(records.status());
 
-  const Leaderboard leaderboard = MakeLeaderboard(*std::move(records));
+  Leaderboard leaderboard = MakeLeaderboard(*std::move(records));
+  leaderboard.command = catalog.command;
   if (absl::Status status = WriteReport(leaderboard, directory); !status.ok()) {
     return Fail(status);
   }

@@ -144,7 +144,7 @@ test_help_is_no_error() {
 test_without_bazel_run_it_says_how_to_start() {
   variables=(-u BUILD_WORKSPACE_DIRECTORY)
   run 2
-  says stderr 'have Bazel run //reports:leaderboard'
+  says stderr 'start me by ./bazelw run //reports:leaderboard'
 }
 
 test_bazel_is_asked_for_the_chosen_cells_alone() {

@@ -23,17 +23,24 @@ _ProtoInfo = provider(
 # by -iquote like our own headers, so it must say of itself what -isystem
 # would have said.
 _GENERATE = """
-"$1" --proto_path=. --cpp_out="$2" "$3"
-sed -i '1i #pragma GCC system_header' "$4"
+protoc=$1 source=$2 header=$3 out=$4
+shift 4
+"$protoc" "$@" --cpp_out="$out" "$source"
+sed -i '1i #pragma GCC system_header' "$header"
 """
 
 def _generate(ctx, source, imports):
     stem = source.basename[:-len(".proto")]
     header = ctx.actions.declare_file(stem + ".pb.h")
     code = ctx.actions.declare_file(stem + ".pb.cc")
+
+    # Imports are relative to the root of the workspace that a file is in.
+    roots = {file.owner.workspace_root or ".": None for file in imports.to_list()}
+    out = ctx.bin_dir.path + "/" + (ctx.label.workspace_root or ".")
     ctx.actions.run_shell(
         command = "set -e" + _GENERATE,
-        arguments = [ctx.executable._protoc.path, ctx.bin_dir.path, source.path, header.path],
+        arguments = [ctx.executable._protoc.path, source.path, header.path, out] +
+                    ["--proto_path=" + root for root in roots],
         inputs = imports,
         tools = [ctx.executable._protoc],
         outputs = [header, code],

@@ -268,7 +268,7 @@ std::string Command(const Leaderboard& leaderboard) {
                    " --tasks=", absl::StrJoin(TasksOf(leaderboard), ","),
                    " --profile=", first.profile,
                    " --seeds=", absl::StrJoin(first.seeds, ","), set);
-  return absl::StrCat("./bazelw run //reports:leaderboard -- ", command);
+  return absl::StrCat(leaderboard.command, " -- ", command);
 }
 
 }  // namespace
