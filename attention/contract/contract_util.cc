@@ -35,6 +35,7 @@ void ForEachVariant(
       absl::StatusOr<Options> options = Options::Parse(d.options, values);
       ASSERT_TRUE(options.ok()) << options.status();
       body(**variant, *options);
+      if (testing::Test::HasFatalFailure()) return;
     }
   }
 }
@@ -66,6 +67,7 @@ bool BitEqual(const Tensor& a, const Tensor& b) {
 void ExpectGradient(const Tensor& x, const Tensor& gradient, int64_t entries,
                     const std::function<double()>& loss,
                     const std::string& what) {
+  if (testing::Test::HasFatalFailure()) return;
   ASSERT_EQ(x.dtype(), DType::kFloat64);
   ASSERT_EQ(x.elements(), gradient.elements()) << what;
   const int64_t n = x.elements();

@@ -29,7 +29,7 @@ inline constexpr double kGradientRelative = 1e-3;
 
 // Runs body for every variant linked into the test, under its defaults and each
 // of its variations, naming them in failures. Where there is an option `chunk`
-// it is kChunk. Fails when no variant is linked in.
+// it is kChunk. Fails when no variant is linked in. Stops at a fatal failure.
 void ForEachVariant(
     const std::function<void(const Variant&, const Options&)>& body);
 
@@ -41,7 +41,8 @@ double RelativeError(const Tensor& actual, const Tensor& expected,
 bool BitEqual(const Tensor& a, const Tensor& b);
 
 // Compares gradient with the central differences of loss() by entries of x:
-// all, or `entries` of them drawn at random.
+// all, or `entries` of them drawn at random. After a fatal failure there is no
+// gradient, and nothing is compared.
 void ExpectGradient(const Tensor& x, const Tensor& gradient, int64_t entries,
                     const std::function<double()>& loss,
                     const std::string& what);

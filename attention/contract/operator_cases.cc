@@ -84,6 +84,7 @@ void ForEachCase(const std::function<void(const Variant&, const Operator&,
                      std::to_string(dims.heads) + "/" +
                      std::to_string(dims.kv_heads));
         body(variant, op, dims);
+        if (testing::Test::HasFatalFailure()) return;
       }
     }
   });
