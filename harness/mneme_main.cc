@@ -6,6 +6,7 @@
 #include "harness/command_evaluate.h"
 #include "harness/command_line.h"
 #include "harness/command_list.h"
+#include "harness/command_new_variant.h"
 
 int main(int argc, char** argv) {
   return mneme::RunCommandLine(
@@ -17,5 +18,6 @@ int main(int argc, char** argv) {
         mneme::AddDescribeCommand(app, action);
         mneme::AddEvaluateCommand(app, action);
         mneme::AddApplyCommand(app, action);
+        mneme::AddNewVariantCommand(app, action);
       });
 }

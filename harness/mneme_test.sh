@@ -40,6 +40,7 @@ expect "list as JSON" 0 '"variants"' "$mneme" list --json
 expect "describe a variant" 0 "rope_base" "$mneme" describe softmax
 expect "describe a task" 0 "pairs" "$mneme" describe mqar
 expect "describe nothing known" 2 'did you mean "linear"' "$mneme" describe lineer
+expect "new variant" 2 "lower_snake_case" "$mneme" new-variant MyMemory --dir=new
 
 cell=("$mneme" evaluate --variant=softmax --task=mqar)
 smoke=("${cell[@]}" --profile=smoke)

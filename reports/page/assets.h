@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The files the page is made of, as they were when this was built. See the
-// rule embedded_text in embed.bzl.
+// rule embedded_text in harness/embed.bzl.
 
 #ifndef MNEME_REPORTS_PAGE_ASSETS_H_
 #define MNEME_REPORTS_PAGE_ASSETS_H_
