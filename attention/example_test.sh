@@ -40,4 +40,5 @@ grep -q '2/2 variants complete' "$HOME/table" || fail "a row is missing"
 for variant in gla hgrn2; do
   grep -qE "^ *[1-9-]+ +$variant " "$HOME/table" || fail "$variant has no rank"
 done
-grep -q hgrn2 "$report/index.html" || fail "hgrn2 is not on the page"
+grep -q 'bazel run //:leaderboard -- --variants=gla,hgrn2' \
+  "$report/index.html" || fail "the page does not say how it was made"

@@ -8,14 +8,14 @@
 //   q_t = silu(x_t W_q),   i_t = x_t W_i,
 //   f_t = b + (1 - b) sigmoid(x_t W_f),
 //
-// so that with f in (0, 1) every entry of S is a weighted mean of inputs. Layer
-// l of n forgets no faster than its lower bound b, which is 0 in the first
-// layer and rises with depth. The output is normalised over all heads together
-// (RMS) and projected: norm(o) W_o.
+// so that every entry of S is a weighted mean of inputs. A layer keeps at least
+// its lower bound b of what it holds; b is 0 in the first layer and rises with
+// depth. The output is normalised over all heads together (RMS) and projected:
+// norm(o) W_o.
 //
 // The paper learns all layers' bounds together, as the running sum of a softmax
-// over layers; here they stay where that starts, at b = l / n. Heads are the
-// model's rather than 128 wide.
+// over layers; here they stay where that starts, at b = l / n in layer
+// l = 0, 1, ... of n. Heads are the model's rather than 128 wide.
 
 #include <algorithm>
 #include <cmath>
