@@ -2,7 +2,7 @@
 
 load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_library", "cc_test")
 
-def attention_variant(name, srcs = None, hdrs = [], deps = [], **kwargs):
+def attention_variant(name, srcs = None, hdrs = [], deps = [], approximates = [], **kwargs):
     """Declares a mechanism: its library, contract test and runner.
 
     Makes, for name = "foo":
@@ -10,6 +10,7 @@ def attention_variant(name, srcs = None, hdrs = [], deps = [], **kwargs):
       foo_contract_test   proves what every variant must (attention/contract).
       foo_runner          trains and tests this variant alone, so that a change
                           to one variant recomputes its cells only.
+      foo_prober          probes it without training, for the same reason alone.
 
     Works the same from another workspace that depends on this one.
 
@@ -18,6 +19,7 @@ def attention_variant(name, srcs = None, hdrs = [], deps = [], **kwargs):
       srcs: sources; [name + ".cc"] by default.
       hdrs: headers.
       deps: libraries it is made of, beyond the contract itself.
+      approximates: variants that its descriptor's approximations name.
       **kwargs: passed to the library.
     """
     cc_library(
@@ -44,5 +46,13 @@ def attention_variant(name, srcs = None, hdrs = [], deps = [], **kwargs):
         deps = [
             ":" + name,
             Label("//harness:runner_main"),
+        ],
+    )
+    cc_binary(
+        name = name + "_prober",
+        visibility = ["//visibility:public"],
+        deps = approximates + [
+            ":" + name,
+            Label("//harness:prober_main"),
         ],
     )

@@ -2,6 +2,7 @@
 
 #include "attention/operator.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -56,6 +57,30 @@ double Drawn(Domain domain, Random& random) {
       return x;
   }
   return x;
+}
+
+template <typename T>
+void NormaliseRows(T* x, int64_t n, int64_t width) {
+  for (int64_t row = 0; row < n; row += width) {
+    double sum = 0;
+    for (int64_t c = 0; c < width; ++c) sum += double{x[row + c]} * x[row + c];
+    for (int64_t c = 0; c < width; ++c) x[row + c] /= std::sqrt(sum);
+  }
+}
+
+// The value of an input that leaves the memory alone; NaN if none does.
+double Neutral(Domain domain) {
+  switch (domain) {
+    case Domain::kNonPositive:
+      return 0;
+    case Domain::kUnit:
+    case Domain::kPositive:
+      return 1;
+    case Domain::kReal:
+    case Domain::kUnitNorm:
+      break;
+  }
+  return std::nan("");
 }
 
 }  // namespace
@@ -155,16 +180,73 @@ std::vector<Tensor> RandomInputs(absl::Span<const InputSpec> specs,
       x[j] = Drawn(specs[i].domain, random);
     }
     if (specs[i].domain == Domain::kUnitNorm) {
-      const int64_t width = values.dim(-1);
-      for (int64_t row = 0; row < n; row += width) {
-        double sum = 0;
-        for (int64_t c = 0; c < width; ++c) sum += x[row + c] * x[row + c];
-        for (int64_t c = 0; c < width; ++c) x[row + c] /= std::sqrt(sum);
-      }
+      NormaliseRows(x, n, values.dim(-1));
     }
     inputs.push_back(values.Cast(dtype));
   }
   return inputs;
+}
+
+absl::StatusOr<std::vector<Tensor>> NeutralInputs(
+    absl::Span<const InputSpec> specs,
+    const std::map<std::string, Tensor>& given,
+    const std::map<std::string, double>& constants) {
+  Dims dims;
+  std::string seen;  // axes of given inputs
+  std::vector<Tensor> inputs(specs.size());
+  for (size_t i = 0; i < specs.size(); ++i) {
+    const auto it = given.find(specs[i].name);
+    if (it == given.end()) continue;
+    Tensor x = it->second;
+    if (x.shape().rank() == 4 && specs[i].axes.size() == 3 && x.dim(2) == 1) {
+      x = x.Reshaped({x.dim(0), x.dim(1), x.dim(3)});
+    }
+    if (x.shape().rank() != static_cast<int>(specs[i].axes.size())) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("input ", specs[i].name, " cannot have shape ",
+                       x.shape().ToString(), " (", specs[i].doc, ")"));
+    }
+    for (int axis = 0; axis < x.shape().rank(); ++axis) {
+      *Axis(&dims, specs[i].axes[axis]) = x.dim(axis);
+      seen += specs[i].axes[axis];
+    }
+    if (specs[i].domain == Domain::kUnitNorm) {
+      x = x.Clone();
+      DispatchDType(x.dtype(), [&](auto zero) {
+        using T = decltype(zero);
+        NormaliseRows(x.data<T>(), x.elements(), x.dim(-1));
+      });
+    }
+    inputs[i] = x;
+  }
+  for (size_t i = 0; i < specs.size(); ++i) {
+    if (!inputs[i].empty()) continue;
+    const auto it = constants.find(specs[i].name);
+    const double value =
+        it == constants.end() ? Neutral(specs[i].domain) : it->second;
+    if (std::isnan(value) ||
+        specs[i].axes.find_first_not_of(seen) != std::string::npos) {
+      return absl::UnimplementedError(absl::StrCat(
+          "nothing says what its input ", specs[i].name, " should be"));
+    }
+    Tensor filled(DType::kFloat64, InputShape(specs[i], dims));
+    std::fill_n(filled.data<double>(), filled.elements(), value);
+    inputs[i] = filled.Cast(given.begin()->second.dtype());
+  }
+  return inputs;
+}
+
+absl::StatusOr<std::vector<Tensor>> Operator::PairInputs(
+    const Tensor& queries, const Tensor& keys, const Tensor& values) const {
+  const std::vector<InputSpec> specs = Inputs();
+  for (const char* name : {"q", "k", "v"}) {
+    if (std::none_of(specs.begin(), specs.end(), [&](const InputSpec& spec) {
+          return spec.name == name;
+        })) {
+      return absl::UnimplementedError("it has no queries, keys and values");
+    }
+  }
+  return NeutralInputs(specs, {{"q", queries}, {"k", keys}, {"v", values}});
 }
 
 absl::Status RunOperator(const Operator& op, OperatorCall* call) {

@@ -82,6 +82,18 @@ Shape InputShape(const InputSpec& spec, const Dims& dims);
 std::vector<Tensor> RandomInputs(absl::Span<const InputSpec> specs,
                                  const Dims& dims, DType dtype, uint64_t seed);
 
+// All inputs of an operator that stores pairs, when only some matter: those
+// given by name, whose rows are brought to length 1 where the spec says
+// kUnitNorm; and for the others the constants given by name or, where there are
+// none, what leaves the memory alone: log decays of 0, gates and step sizes of
+// 1. A given [batch, length, 1, dim] also fits an input without heads.
+// Unimplemented for another input of domain kReal or kUnitNorm, or one with an
+// axis whose size no given input says.
+absl::StatusOr<std::vector<Tensor>> NeutralInputs(
+    absl::Span<const InputSpec> specs,
+    const std::map<std::string, Tensor>& given,
+    const std::map<std::string, double>& constants = {});
+
 // One evaluation of an operator.
 struct OperatorCall {
   // In. inputs are in the order of Inputs() and fit dims.
@@ -141,6 +153,16 @@ class Operator {
 
   // Of a forward over the whole length without a state, in float32.
   virtual Cost ForwardCost(const Dims& dims, Form form) const = 0;
+
+  // Inputs under which token t writes the pair (key t, value t) and then reads
+  // with query t, and nothing is forgotten: log decays 0, write strengths 1.
+  // What probes of the bare memory run on. queries and keys are [batch, length,
+  // heads, key_dim], values [batch, length, heads, value_dim].
+  //
+  // By default NeutralInputs of "q", "k" and "v". Unimplemented, with a phrase
+  // that says why, for an operator that holds no pairs.
+  virtual absl::StatusOr<std::vector<Tensor>> PairInputs(
+      const Tensor& queries, const Tensor& keys, const Tensor& values) const;
 
   // The independent oracle: the same function in float64, written straight from
   // the definition (one loop per sum, nothing shared with the kernels).

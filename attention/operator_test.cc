@@ -65,6 +65,39 @@ TEST(RandomInputs, StayInTheirDomain) {
             RandomInputs(kSpecs, dims, DType::kFloat64, 1)[0].ToDoubles());
 }
 
+TEST(NeutralInputs, LeaveTheMemoryAlone) {
+  std::vector<InputSpec> specs = kSpecs;
+  specs.push_back({"b", "BLK", "keys of all heads", Domain::kUnitNorm});
+  specs.push_back({"beta", "BLH", "write strengths", Domain::kUnit});
+  specs.push_back({"skip", "H", "weights of the input"});
+  const Tensor q = Tensor::FromValues<float>({1, 2, 1, 2}, {3, 4, 0, 2});
+  const Tensor v = Tensor::FromValues<float>({1, 2, 1, 1}, {5, 6});
+  const auto inputs = NeutralInputs(
+      specs, {{"q", q}, {"k", q}, {"v", v}, {"b", q}}, {{"skip", 7}});
+  ASSERT_TRUE(inputs.ok()) << inputs.status();
+  ASSERT_TRUE(InferDims(specs, *inputs).ok());
+  EXPECT_EQ((*inputs)[0].ToDoubles(), q.ToDoubles());
+  EXPECT_EQ((*inputs)[2].ToDoubles(), v.ToDoubles());
+  EXPECT_EQ((*inputs)[3].ToDoubles(), std::vector<double>({0, 0}));
+  const std::vector<double> unit = (*inputs)[4].ToDoubles();
+  EXPECT_FLOAT_EQ(unit[0], 0.6);
+  EXPECT_EQ(unit[3], 1);
+  EXPECT_EQ(q.data<float>()[0], 3) << "changed what was given";
+  EXPECT_EQ((*inputs)[5].ToDoubles(), std::vector<double>({1, 1}));
+  EXPECT_EQ((*inputs)[6].ToDoubles(), std::vector<double>({7}));
+}
+
+TEST(NeutralInputs, RefuseWhatHasNoNeutralValue) {
+  const Tensor q(DType::kFloat32, {1, 2, 1, 2});
+  std::vector<InputSpec> specs = {{"q", "BLHK", "queries"},
+                                  {"w", "HK", "weights"}};
+  EXPECT_EQ(NeutralInputs(specs, {{"q", q}}).status().code(),
+            absl::StatusCode::kUnimplemented);
+  specs[1] = {"w", "PH", "gates", Domain::kUnit};
+  EXPECT_EQ(NeutralInputs(specs, {{"q", q}}).status().code(),
+            absl::StatusCode::kUnimplemented);
+}
+
 TEST(Form, NamesRoundTrip) {
   for (Form form : {Form::kParallel, Form::kChunked, Form::kRecurrent}) {
     ASSERT_TRUE(ParseForm(FormName(form)).ok());

@@ -173,3 +173,58 @@ evaluation_cells = rule(
         ),
     },
 )
+
+def _probe(ctx, prober, variant):
+    record = ctx.actions.declare_file("{}/{}.probe".format(ctx.label.name, variant))
+    arguments = ctx.actions.args()
+    arguments.add("probe")
+    arguments.add(variant, format = "--variant=%s")
+    arguments.add(ctx.version_file, format = "--workspace_status=%s")
+    arguments.add(record, format = "--out=%s")
+    ctx.actions.run(
+        outputs = [record],
+        inputs = [ctx.version_file],
+        executable = prober[DefaultInfo].files_to_run,
+        arguments = [arguments],
+        mnemonic = "MnemeProbe",
+        progress_message = "Probing " + variant,
+    )
+    return record
+
+def _probe_records_impl(ctx):
+    probers = {variant: prober for prober, variant in ctx.attr.probers.items()}
+    records = {
+        variant: _probe(ctx, probers[variant], variant)
+        for variant in _chosen("variant", ctx.attr.chosen_variants, sorted(probers))
+    }
+    return [
+        DefaultInfo(files = depset(records.values())),
+        OutputGroupInfo(**{
+            "probe." + variant: depset([record])
+            for variant, record in records.items()
+        }),
+    ]
+
+probe_records = rule(
+    implementation = _probe_records_impl,
+    doc = "Probe records of the chosen variants, VARIANT.probe. A variant that " +
+          "is not chosen is neither built nor run. Each record is also an " +
+          "output group of its own, probe.VARIANT.",
+    attrs = {
+        "chosen_variants": attr.label(
+            doc = "string_list_flag; none is all of `probers`.",
+            mandatory = True,
+            providers = [BuildSettingInfo],
+        ),
+        "probers": attr.label_keyed_string_dict(
+            cfg = _optimised,
+            doc = "Prober -> the variant it holds. A prober is called with " +
+                  "`probe` and --variant, --workspace_status and --out; it " +
+                  "writes a ProbeRecord to --out and uses one thread.",
+            mandatory = True,
+        ),
+        "_allowlist_function_transition": attr.label(
+            default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
+        ),
+    },
+)

@@ -18,6 +18,7 @@ namespace mneme {
 struct Catalog {
   std::string command;  // that starts it: "./bazelw run //reports:leaderboard"
   std::string cells;    // target whose output groups are cells
+  std::string probes;   // target whose output groups probe.VARIANT are records
   std::string flags;    // package of the flags that choose them
   std::map<std::string, std::string> variants;  // name -> library
   std::vector<std::string> tasks;               // sorted

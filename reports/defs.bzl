@@ -1,9 +1,9 @@
-"""A leaderboard: the cells it can train and the program that shows them."""
+"""A leaderboard: the cells it can train, the probes, and the program that shows them."""
 
 load("@bazel_skylib//rules:write_file.bzl", "write_file")
 load("@rules_cc//cc:defs.bzl", "cc_binary")
 load("//attention:variants.bzl", "VARIANTS")
-load("//harness:defs.bzl", "evaluation_cells")
+load("//harness:defs.bzl", "evaluation_cells", "probe_records")
 load("//tasks:tasks.bzl", "TASKS")
 
 # Labels are resolved where this file is, so that the macro serves other
@@ -40,6 +40,7 @@ def leaderboard(name, variants = [], **kwargs):
     Makes
       - NAME, the leaderboard end to end: bazel run //PACKAGE:NAME -- --help
       - NAME_cells, the result records that it has Bazel make.
+      - NAME_probes, the variants' probe records.
 
     Works the same from another workspace that depends on this one.
 
@@ -71,6 +72,15 @@ def leaderboard(name, variants = [], **kwargs):
         tags = ["manual"],
         tasks = _TASK_NAMES,
     )
+    probe_records(
+        name = name + "_probes",
+        chosen_variants = Label("//reports:variants"),
+        probers = {
+            library + "_prober": variant
+            for variant, library in by_name.items()
+        },
+        tags = ["manual"],
+    )
     write_file(
         name = name + "_catalog",
         out = name + "_catalog.cc",
@@ -84,6 +94,7 @@ def leaderboard(name, variants = [], **kwargs):
                 _full_label(":" + name),
             ),
             "catalog.cells = \"%s\";" % cells,
+            "catalog.probes = \"%s\";" % _full_label(":" + name + "_probes"),
             "catalog.flags = \"%s\";" % _FLAGS,
             "catalog.variants = {",
         ] + [

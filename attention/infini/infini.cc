@@ -185,6 +185,14 @@ class InfiniOperator : public Operator {
     return absl::OkStatus();
   }
 
+  // Half of each: a pair is in the memory or in the segment, never in both.
+  absl::StatusOr<std::vector<Tensor>> PairInputs(
+      const Tensor& queries, const Tensor& keys,
+      const Tensor& values) const override {
+    return NeutralInputs(Inputs(), {{"q", queries}, {"k", keys}, {"v", values}},
+                         {{"gate", 0.5}});
+  }
+
   std::unique_ptr<State> NewState(const Dims& d, DType dtype) const override {
     return std::make_unique<InfiniState>(d, dtype, segment_);
   }

@@ -59,6 +59,9 @@ OwnedMatrix<T> Joined(MatrixView<const T> slots, MatrixView<const T> own) {
 
 class LinformerOperator : public Operator {
  public:
+  explicit LinformerOperator(const Options& options)
+      : slots_(options.Int("slots")), block_(options.Int("block")) {}
+
   std::vector<InputSpec> Inputs() const override {
     return {
         {"q", "BLHK", "queries [batch, length, heads, key_dim]"},
@@ -167,6 +170,27 @@ class LinformerOperator : public Operator {
     return absl::OkStatus();
   }
 
+  // A slot is the mean of block / slots neighbours.
+  absl::StatusOr<std::vector<Tensor>> PairInputs(
+      const Tensor& queries, const Tensor& keys,
+      const Tensor& values) const override {
+    Tensor pools(DType::kFloat64, {keys.dim(2), slots_, block_});
+    for (int64_t h = 0; h < pools.dim(0); ++h) {
+      for (int64_t p = 0; p < slots_; ++p) {
+        const int64_t begin = p * block_ / slots_;
+        const int64_t end = (p + 1) * block_ / slots_;
+        std::fill_n(pools.data<double>() + (h * slots_ + p) * block_ + begin,
+                    end - begin, 1.0 / (end - begin));
+      }
+    }
+    pools = pools.Cast(keys.dtype());
+    return NeutralInputs(Inputs(), {{"q", queries},
+                                    {"k", keys},
+                                    {"v", values},
+                                    {"e", pools},
+                                    {"f", pools}});
+  }
+
   std::unique_ptr<State> NewState(const Dims& d, DType dtype) const override {
     return std::make_unique<LinformerState>(d, dtype, d.own.at('N'),
                                             d.own.at('P'));
@@ -239,12 +263,17 @@ class LinformerOperator : public Operator {
     }
     return absl::OkStatus();
   }
+
+ private:
+  // What PairInputs makes; calls read the sizes of e and f.
+  int64_t slots_, block_;
 };
 
 class LinformerMixer : public QkvMixer {
  public:
   LinformerMixer(const MixerConfig& config, const Layout& layout)
-      : QkvMixer(config, std::make_unique<LinformerOperator>(), layout),
+      : QkvMixer(config, std::make_unique<LinformerOperator>(config.options),
+                 layout),
         projection_(config, layout.own.at('P'), layout.own.at('N')) {}
 
  protected:
@@ -259,8 +288,8 @@ class LinformerMixer : public QkvMixer {
   SequenceProjection projection_;
 };
 
-absl::StatusOr<std::unique_ptr<Operator>> MakeOperator(const Options&) {
-  return std::make_unique<LinformerOperator>();
+absl::StatusOr<std::unique_ptr<Operator>> MakeOperator(const Options& options) {
+  return std::make_unique<LinformerOperator>(options);
 }
 
 absl::StatusOr<std::unique_ptr<Mixer>> MakeMixer(const MixerConfig& config) {

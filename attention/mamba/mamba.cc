@@ -135,6 +135,14 @@ class MambaOperator : public Operator {
     return absl::OkStatus();
   }
 
+  // Without decay and skip it is the linear memory.
+  absl::StatusOr<std::vector<Tensor>> PairInputs(
+      const Tensor& queries, const Tensor& keys,
+      const Tensor& values) const override {
+    return NeutralInputs(Inputs(), {{"c", queries}, {"b", keys}, {"x", values}},
+                         {{"d", 0}});
+  }
+
   std::unique_ptr<State> NewState(const Dims& d, DType dtype) const override {
     return std::make_unique<DenseState>(dtype, Shape({d.batch, StateSize(d)}));
   }

@@ -99,6 +99,14 @@ class Mamba2Operator : public Operator {
     return absl::OkStatus();
   }
 
+  // Without decay and skip it is the linear memory.
+  absl::StatusOr<std::vector<Tensor>> PairInputs(
+      const Tensor& queries, const Tensor& keys,
+      const Tensor& values) const override {
+    return NeutralInputs(Inputs(), {{"c", queries}, {"b", keys}, {"x", values}},
+                         {{"d", 0}});
+  }
+
   std::unique_ptr<State> NewState(const Dims& dims,
                                   DType dtype) const override {
     return NewAdditiveState(dims, dims.key_dim, /*normaliser=*/false, dtype);

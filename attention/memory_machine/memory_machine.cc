@@ -165,6 +165,12 @@ class MemoryMachineOperator : public Operator {
     return absl::OkStatus();
   }
 
+  absl::StatusOr<std::vector<Tensor>> PairInputs(const Tensor&, const Tensor&,
+                                                 const Tensor&) const override {
+    return absl::UnimplementedError(
+        "it stores a token under itself, and pairs only in its weights");
+  }
+
   std::unique_ptr<State> NewState(const Dims& d, DType dtype) const override {
     return std::make_unique<KeyValueCache>(dtype, d.batch, d.heads, d.value_dim,
                                            /*value_dim=*/0);

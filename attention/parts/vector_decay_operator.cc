@@ -140,6 +140,12 @@ Cost VectorDecayOperator::ForwardCost(const Dims& d, Form form) const {
   return cost;
 }
 
+absl::StatusOr<std::vector<Tensor>> VectorDecayOperator::PairInputs(
+    const Tensor& queries, const Tensor& keys, const Tensor& values) const {
+  return NeutralInputs(Inputs(), {{"q", queries}, {"k", keys}, {"v", values}},
+                       {{"u", 1}});
+}
+
 absl::Status VectorDecayOperator::Reference(const OperatorCall& call) const {
   const Dims& d = call.dims;
   for (int64_t b = 0; b < d.batch; ++b) {

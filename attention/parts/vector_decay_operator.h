@@ -35,6 +35,10 @@ class VectorDecayOperator : public Operator {
   std::unique_ptr<State> NewState(const Dims& dims, DType dtype) const override;
   int64_t StateBytes(const Dims& dims) const override;
   Cost ForwardCost(const Dims& dims, Form form) const override;
+  // A bonus of 1 shows the token as if it had been written before the read.
+  absl::StatusOr<std::vector<Tensor>> PairInputs(
+      const Tensor& queries, const Tensor& keys,
+      const Tensor& values) const override;
   absl::Status Reference(const OperatorCall& call) const override;
 
  private:

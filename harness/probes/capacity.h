@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How many pairs a bare mechanism holds, without training: N random pairs are
+// written, and read back with their own keys.
+//
+// Keys are uniform on the sphere of radius sqrt(key_dim), which is what a
+// normalised layer hands over (entries of variance 1): the scores q . k /
+// sqrt(key_dim) are then sqrt(key_dim) for the right key and standard normal
+// for others. Operators that want unit keys get them (PairInputs). Values are
+// unit vectors, value_dim = key_dim, one head. A read has failed when what
+// comes back is nearer, by cosine, to another of the N values than to its own.
+//
+// Expected: an additive memory answers with its value and N - 1 others in
+// random directions, each about key_dim^-1/2 as long, so the cosine is near
+// (1 + (N - 1) / key_dim)^-1/2; with orthogonal keys it is exact up to key_dim
+// pairs, and the delta rule up to key_dim pairs of any independent keys.
+// Softmax lowers the others by e^-sqrt(key_dim).
+
+#ifndef MNEME_HARNESS_PROBES_CAPACITY_H_
+#define MNEME_HARNESS_PROBES_CAPACITY_H_
+
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "attention/operator.h"
+#include "harness/probe.pb.h"
+
+namespace mneme {
+
+enum class KeySet {
+  kRandom,      // independent
+  kOrthogonal,  // to one another; no more than key_dim
+};
+
+struct CapacitySettings {
+  int64_t trials = 16;  // sets of pairs
+  uint64_t seed = 0;
+  KeySet keys = KeySet::kRandom;
+  int64_t max_pairs = 2048;
+  // Pairs of a trial that are read back, drawn at random from the N; all of
+  // them while they are fewer.
+  int64_t reads = 32;
+};
+
+// The curve at one key_dim: N from key_dim / 8 in steps of sqrt(2) until most
+// reads fail, or to the smaller of max_pairs and 64 key_dim. Unimplemented,
+// with a phrase that says why, for an operator that holds no pairs; Internal if
+// it answers with what is no number.
+absl::StatusOr<CapacityCurve> MeasureCapacity(const Operator& op,
+                                              int64_t key_dim,
+                                              const CapacitySettings& settings);
+
+}  // namespace mneme
+
+#endif  // MNEME_HARNESS_PROBES_CAPACITY_H_

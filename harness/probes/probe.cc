@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "harness/probes/probe.h"
+
+#include <chrono>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "attention/variant.h"
+#include "harness/environment.h"
+#include "harness/probe_record.h"
+
+namespace mneme {
+namespace {
+
+// Adds the curves, or returns why there are none.
+absl::Status ProbeCapacity(const ProbeRequest& request, const Operator* op,
+                           ProbeRecord* record) {
+  if (op == nullptr) {
+    return absl::UnimplementedError("it is no function of per-head arrays");
+  }
+  for (int64_t key_dim : request.key_dims) {
+    auto curve = MeasureCapacity(*op, key_dim, request.settings);
+    if (!curve.ok()) return curve.status();
+    *record->add_capacity() = *std::move(curve);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<ProbeRecord> RunProbe(const ProbeRequest& request) {
+  const auto start = std::chrono::steady_clock::now();
+  absl::StatusOr<const Variant*> variant = Variants().Find(request.variant);
+  if (!variant.ok()) return variant.status();
+  const VariantDescriptor& described = (*variant)->descriptor;
+  OptionValues values;
+  for (const std::string& text : request.set) {
+    auto assignment = ParseAssignment(text);
+    if (!assignment.ok()) return assignment.status();
+    values.push_back(*assignment);
+  }
+  absl::StatusOr<Options> options = Options::Parse(described.options, values);
+  if (!options.ok()) return options.status();
+
+  ProbeRecord record;
+  record.set_schema(kProbeSchema);
+  record.set_variant(described.name);
+  record.set_family(described.family);
+  record.set_variant_version(described.version);
+  for (const auto& [name, value] : options->ToValues()) {
+    Setting* setting = record.add_variant_options();
+    setting->set_name(name);
+    setting->set_value(value);
+  }
+  record.set_seed(request.settings.seed);
+  record.set_trials(request.settings.trials);
+  *record.mutable_environment() = DescribeEnvironment(request.workspace_status);
+
+  std::unique_ptr<Operator> op;  // stays null where there is none
+  if ((*variant)->make_operator != nullptr) {
+    auto made = (*variant)->make_operator(*options);
+    if (!made.ok()) return made.status();
+    op = *std::move(made);
+  }
+  if (request.capacity) {
+    const absl::Status status = ProbeCapacity(request, op.get(), &record);
+    if (absl::IsUnimplemented(status)) {
+      record.set_unsupported(std::string(status.message()));
+    } else if (!status.ok()) {
+      return status;
+    }
+  }
+  record.set_seconds(
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
+          .count());
+  return record;
+}
+
+}  // namespace mneme
