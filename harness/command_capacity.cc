@@ -53,8 +53,9 @@ absl::Status Capacity(const Flags& flags) {
   ProbeRequest& request = probe.request;
   std::sort(request.key_dims.begin(), request.key_dims.end());
   request.approximation = false;
-  request.settings.keys =
-      flags.keys == "orthogonal" ? KeySet::kOrthogonal : KeySet::kRandom;
+  const absl::StatusOr<KeySet> keys = ParseKeySet(flags.keys);
+  if (!keys.ok()) return keys.status();
+  request.settings.keys = *keys;
   bool headed = false;  // not before a mistake in the flags has been found
   return ProbeVariants(probe, [&](const ProbeRecord& record) {
     if (!headed) {
@@ -86,8 +87,13 @@ void AddCapacityCommand(CLI::App* app, Action* action) {
       ->capture_default_str();
   command
       ->add_option("--keys", flags->keys,
-                   "Independent keys, or orthogonal ones, up to d_k of them")
-      ->check(CLI::IsMember({"random", "orthogonal"}))
+                   "random: independent; correlated: with cosines of 1/2; "
+                   "orthogonal: no more than d_k")
+      ->capture_default_str();
+  command
+      ->add_option("--passes", request.settings.passes,
+                   "Times that all pairs are written, one after another")
+      ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   command
       ->add_option("--max_pairs", request.settings.max_pairs,

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "attention/kernels/gemm.h"
+#include "attention/plugin/suggest.h"
 #include "attention/tensor/random.h"
 #include "harness/probes/bootstrap.h"
 #include "harness/probes/pair_memory.h"
@@ -22,6 +23,15 @@ constexpr double kMilestone = 0.9;  // of pairs_at_90
 // Where a curve may end: what lies below is noise that every reader knows.
 constexpr double kFloor = 0.5;
 constexpr int64_t kMostPairsPerDim = 64;
+// State that the reads of one point may move.
+constexpr int64_t kBytesToMove = int64_t{1} << 30;
+
+constexpr struct {
+  KeySet keys;
+  absl::string_view name;
+} kKeySets[] = {{KeySet::kRandom, "random"},
+                {KeySet::kCorrelated, "correlated"},
+                {KeySet::kOrthogonal, "orthogonal"}};
 
 // The pairs of all trials, drawn as they are needed.
 class Pairs {
@@ -36,9 +46,9 @@ class Pairs {
     for (int64_t t = 0; t < settings_.trials; ++t) {
       for (int64_t n = keys_[t].size() / dim_; n < pairs; ++n) {
         Random random(settings_.seed, StreamId("capacity pair"), Index(t, n));
-        Append(random, std::sqrt(static_cast<double>(dim_)),
-               settings_.keys == KeySet::kOrthogonal, &keys_[t]);
-        Append(random, 1, /*orthogonal=*/false, &values_[t]);
+        DrawKey(random, t);
+        const std::vector<double> value = Direction(random);
+        Append(value, 1, &values_[t]);
       }
     }
   }
@@ -62,24 +72,48 @@ class Pairs {
   static uint64_t Index(uint64_t trial, uint64_t n) { return trial << 32 | n; }
 
  private:
-  void Append(Random& random, double length, bool orthogonal,
-              std::vector<float>* to) const {
+  std::vector<double> Direction(Random& random) const {
     std::vector<double> x(dim_);
     for (double& entry : x) entry = random.Normal();
-    // Twice: what rounding leaves of the others the first time is removed.
-    for (int pass = 0; orthogonal && pass < 2; ++pass) {
-      for (size_t at = 0; at < to->size(); at += dim_) {
-        double dot = 0;
-        for (int64_t c = 0; c < dim_; ++c) dot += x[c] * (*to)[at + c];
-        dot /= length * length;
-        for (int64_t c = 0; c < dim_; ++c) x[c] -= dot * (*to)[at + c];
+    return x;
+  }
+
+  void DrawKey(Random& random, int64_t trial) {
+    std::vector<double> x = Direction(random);
+    if (settings_.keys == KeySet::kCorrelated) {
+      // Halves of the squared length.
+      Random shared(settings_.seed, StreamId("capacity common key"), trial);
+      const std::vector<double> common = Direction(shared);
+      const double own_length = Length(x), common_length = Length(common);
+      for (int64_t c = 0; c < dim_; ++c) {
+        x[c] = x[c] / own_length + common[c] / common_length;
       }
     }
+    // Twice: what rounding leaves of the others the first time is removed.
+    const bool orthogonal = settings_.keys == KeySet::kOrthogonal;
+    const std::vector<float>& others = keys_[trial];
+    for (int pass = 0; orthogonal && pass < 2; ++pass) {
+      for (size_t at = 0; at < others.size(); at += dim_) {
+        double dot = 0;
+        for (int64_t c = 0; c < dim_; ++c) dot += x[c] * others[at + c];
+        dot /= static_cast<double>(dim_);  // their squared length
+        for (int64_t c = 0; c < dim_; ++c) x[c] -= dot * others[at + c];
+      }
+    }
+    Append(x, std::sqrt(static_cast<double>(dim_)), &keys_[trial]);
+  }
+
+  static double Length(const std::vector<double>& x) {
     double square = 0;
     for (double entry : x) square += entry * entry;
-    for (double entry : x) {
-      to->push_back(static_cast<float>(entry * length / std::sqrt(square)));
-    }
+    return std::sqrt(square);
+  }
+
+  // x brought to a length.
+  static void Append(const std::vector<double>& x, double length,
+                     std::vector<float>* to) {
+    const double scale = length / Length(x);
+    for (double entry : x) to->push_back(static_cast<float>(entry * scale));
   }
 
   Tensor Part(const std::vector<std::vector<float>>& all, int64_t trials,
@@ -107,7 +141,10 @@ absl::StatusOr<Outcome> ReadBack(const Pairs& pairs, int64_t dim, int64_t n,
                                  const CapacitySettings& settings,
                                  PairMemory* memory) {
   const int64_t trials = settings.trials;
-  const int64_t reads = std::min(n, settings.reads);
+  const int64_t affordable =
+      kBytesToMove / (trials * std::max<int64_t>(1, memory->StateBytes()));
+  const int64_t reads = std::min(
+      n, std::clamp(affordable, (settings.reads + 3) / 4, settings.reads));
   std::vector<std::vector<uint64_t>> asked(trials);
   const Tensor queries(DType::kFloat32, {trials, reads, 1, dim});
   for (int64_t t = 0; t < trials; ++t) {
@@ -161,7 +198,7 @@ std::vector<int64_t> Grid(int64_t dim, const CapacitySettings& settings) {
           ? std::min(dim, settings.max_pairs)
           : std::min(kMostPairsPerDim * dim, settings.max_pairs);
   std::vector<int64_t> grid;
-  double n = std::max(1.0, static_cast<double>(dim) / 8);
+  double n = 2;
   for (; std::lround(n) < most; n *= std::sqrt(2.0)) {
     if (grid.empty() || std::lround(n) > grid.back()) {
       grid.push_back(std::lround(n));
@@ -211,6 +248,19 @@ absl::StatusOr<int64_t> MeasureStateBytes(const Operator& op,
 
 }  // namespace
 
+absl::string_view KeySetName(KeySet keys) {
+  return kKeySets[static_cast<int>(keys)].name;
+}
+
+absl::StatusOr<KeySet> ParseKeySet(absl::string_view name) {
+  std::vector<std::string> known;
+  for (const auto& entry : kKeySets) {
+    if (entry.name == name) return entry.keys;
+    known.emplace_back(entry.name);
+  }
+  return UnknownName("set of keys", name, known);
+}
+
 absl::StatusOr<CapacityCurve> MeasureCapacity(
     const Operator& op, int64_t dim, const CapacitySettings& settings) {
   auto memory = PairMemory::Create(&op, settings.trials, dim, dim);
@@ -219,17 +269,26 @@ absl::StatusOr<CapacityCurve> MeasureCapacity(
   Pairs pairs(dim, settings);
   CapacityCurve curve;
   curve.set_key_dim(dim);
+  curve.set_keys(std::string(KeySetName(settings.keys)));
+  curve.set_passes(settings.passes);
   std::vector<int64_t> tried;
   std::vector<Outcome> outcomes;
   int64_t written = 0;
   for (int64_t n : Grid(dim, settings)) {
     pairs.DrawUpTo(n);
-    const int64_t more = n - 1 - written;
-    const absl::Status status =
-        memory->Write(pairs.Keys(settings.trials, written, more),
-                      pairs.Values(settings.trials, written, more));
-    if (!status.ok()) return status;
-    written += more;
+    if (settings.passes > 1) {  // what was written ends otherwise than this
+      memory = PairMemory::Create(&op, settings.trials, dim, dim);
+      written = 0;
+    }
+    for (int64_t pass = 1; pass <= settings.passes; ++pass) {
+      // The last pair of all is written when pairs are read.
+      const int64_t end = pass < settings.passes ? n : n - 1;
+      const absl::Status status =
+          memory->Write(pairs.Keys(settings.trials, written, end - written),
+                        pairs.Values(settings.trials, written, end - written));
+      if (!status.ok()) return status;
+      written = pass < settings.passes ? 0 : end;
+    }
     auto outcome = ReadBack(pairs, dim, n, settings, &*memory);
     if (!outcome.ok()) return outcome.status();
     CapacityPoint* point = curve.add_points();

@@ -22,6 +22,7 @@
 #include <cstdint>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "attention/operator.h"
 #include "harness/probe.pb.h"
 
@@ -29,23 +30,28 @@ namespace mneme {
 
 enum class KeySet {
   kRandom,      // independent
+  kCorrelated,  // independent but for a common part: cosines of 1/2
   kOrthogonal,  // to one another; no more than key_dim
 };
+absl::string_view KeySetName(KeySet keys);
+absl::StatusOr<KeySet> ParseKeySet(absl::string_view name);
 
 struct CapacitySettings {
   int64_t trials = 16;  // sets of pairs
   uint64_t seed = 0;
   KeySet keys = KeySet::kRandom;
-  int64_t max_pairs = 2048;
+  int64_t passes = 1;  // times that all pairs are written, one after another
+  int64_t max_pairs = 4096;
   // Pairs of a trial that are read back, drawn at random from the N; all of
-  // them while they are fewer.
+  // them while they are fewer. Less, down to a quarter, where the state is so
+  // large that moving it would take most of the time.
   int64_t reads = 32;
 };
 
-// The curve at one key_dim: N from key_dim / 8 in steps of sqrt(2) until most
-// reads fail, or to the smaller of max_pairs and 64 key_dim. Unimplemented,
-// with a phrase that says why, for an operator that holds no pairs; Internal if
-// it answers with what is no number.
+// The curve at one key_dim: N from 2 in steps of sqrt(2) until most reads fail,
+// or to the smaller of max_pairs and 64 key_dim. Unimplemented, with a phrase
+// that says why, for an operator that holds no pairs; Internal if it answers
+// with what is no number.
 absl::StatusOr<CapacityCurve> MeasureCapacity(const Operator& op,
                                               int64_t key_dim,
                                               const CapacitySettings& settings);
