@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Capacities against what theory says of them.
+
+#include "harness/probes/capacity.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "attention/variant.h"
+#include "gtest/gtest.h"
+
+namespace mneme {
+namespace {
+
+absl::StatusOr<CapacityCurve> Measure(const std::string& name, int64_t dim,
+                                      const CapacitySettings& settings = {},
+                                      const OptionValues& set = {}) {
+  const auto variant = Variants().Find(name);
+  if (!variant.ok()) return variant.status();
+  const auto options = Options::Parse((*variant)->descriptor.options, set);
+  if (!options.ok()) return options.status();
+  const auto op = (*variant)->make_operator(*options);
+  if (!op.ok()) return op.status();
+  return MeasureCapacity(**op, dim, settings);
+}
+
+CapacityCurve Curve(const std::string& name, int64_t dim,
+                    const CapacitySettings& settings = {},
+                    const OptionValues& set = {}) {
+  absl::StatusOr<CapacityCurve> curve = Measure(name, dim, settings, set);
+  EXPECT_TRUE(curve.ok()) << curve.status();
+  return curve.ok() ? *std::move(curve) : CapacityCurve();
+}
+
+double PairsAt90(const std::string& name, int64_t dim,
+                 const CapacitySettings& settings = {}) {
+  const CapacityCurve curve = Curve(name, dim, settings);
+  EXPECT_TRUE(curve.has_pairs_at_90()) << name << " at " << dim;
+  EXPECT_LE(curve.pairs_at_90().low(), curve.pairs_at_90().mean());
+  EXPECT_GE(curve.pairs_at_90().high(), curve.pairs_at_90().mean());
+  return curve.pairs_at_90().mean();
+}
+
+TEST(CapacityTest, AdditiveMemoriesAreExactForOrthogonalKeysUpToTheirWidth) {
+  CapacitySettings settings;
+  settings.keys = KeySet::kOrthogonal;
+  for (const char* name : {"gla", "mamba2", "rwkv6", "deltanet"}) {
+    SCOPED_TRACE(name);
+    const CapacityCurve curve = Curve(name, 32, settings);
+    ASSERT_EQ(curve.points(curve.points_size() - 1).pairs(), 32);
+    for (const CapacityPoint& point : curve.points()) {
+      EXPECT_GT(point.cosine().low(), 1 - 1e-5) << point.pairs();
+      EXPECT_EQ(point.recall().low(), 1) << point.pairs();
+    }
+    EXPECT_FALSE(curve.has_pairs_at_90());
+  }
+}
+
+// N - 1 other values, each key_dim^-1/2 as long as the signal.
+TEST(CapacityTest, SignalToNoiseOfAdditiveMemoriesIsThatOfTheory) {
+  for (const char* name : {"gla", "mamba", "rwkv6"}) {
+    SCOPED_TRACE(name);
+    constexpr int64_t kDim = 64;
+    const CapacityCurve curve = Curve(name, kDim);
+    EXPECT_GE(curve.points_size(), 10);
+    for (const CapacityPoint& point : curve.points()) {
+      const double theory = 1 / std::sqrt(1 + (point.pairs() - 1.0) / kDim);
+      // Twice as far as the interval reaches, at least the 1% that the mean of
+      // a root differs from the root of the mean.
+      const double mean = point.cosine().mean();
+      EXPECT_LT(theory,
+                mean + std::max(0.01, 2 * (point.cosine().high() - mean)))
+          << point.pairs();
+      EXPECT_GT(theory,
+                mean - std::max(0.01, 2 * (mean - point.cosine().low())))
+          << point.pairs();
+    }
+  }
+}
+
+// The delta rule needs no feature map that keeps keys apart, and corrects what
+// keys have in common, given the chance. (Written once, independent keys are
+// better off with plain addition: every correction erases part of the others.)
+TEST(CapacityTest, TheDeltaRuleGoesBeyondAdditiveMemoriesOfTheSameSize) {
+  EXPECT_GT(PairsAt90("deltanet", 32), 4 * PairsAt90("linear", 32));
+
+  CapacitySettings correlated;
+  correlated.keys = KeySet::kCorrelated;
+  correlated.passes = 4;
+  const double delta = PairsAt90("deltanet", 32, correlated);
+  EXPECT_GT(delta, 4 * PairsAt90("gla", 32, correlated));
+  EXPECT_GT(delta, 32 * 0.75) << "should near the width, which is its limit";
+}
+
+TEST(CapacityTest, SoftmaxAndHopfieldGrowFasterThanTheWidth) {
+  CapacitySettings settings;
+  settings.max_pairs = 600;
+  const double additive =
+      PairsAt90("gla", 16, settings) / PairsAt90("gla", 8, settings);
+  EXPECT_LT(additive, 5);
+  for (const char* name : {"softmax", "hopfield"}) {
+    EXPECT_GT(PairsAt90(name, 16, settings) / PairsAt90(name, 8, settings),
+              1.4 * additive)
+        << name;
+    const CapacityCurve wide = Curve(name, 64, settings);
+    EXPECT_FALSE(wide.has_pairs_at_90()) << name;
+    EXPECT_EQ(wide.points(wide.points_size() - 1).pairs(), 600) << name;
+  }
+}
+
+TEST(CapacityTest, AWindowHoldsItsWindow) {
+  const CapacityCurve curve =
+      Curve("sliding_window", 64, {}, {{"window", "32"}});
+  EXPECT_GT(curve.pairs_at_90().mean(), 32);
+  EXPECT_LT(curve.pairs_at_90().mean(), 40);
+  for (const CapacityPoint& point : curve.points()) {
+    if (point.pairs() > 32) {
+      EXPECT_NEAR(point.recall().mean(), 32.0 / point.pairs(), 0.06);
+    } else {
+      EXPECT_EQ(point.recall().mean(), 1);
+    }
+  }
+  EXPECT_EQ(curve.state_bytes(), 32 * 2 * 64 * sizeof(float));
+}
+
+TEST(CapacityTest, WhatHoldsNoPairsSaysWhy) {
+  for (const char* name : {"base_conv", "memory_machine"}) {
+    const absl::Status status = Measure(name, 16).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented) << name;
+    EXPECT_FALSE(status.message().empty()) << name;
+  }
+}
+
+TEST(CapacityTest, IsAFunctionOfTheSeed) {
+  CapacitySettings settings;
+  settings.trials = 4;
+  const auto bytes = [&] {
+    return Curve("deltanet", 16, settings).SerializeAsString();
+  };
+  const std::string first = bytes();
+  EXPECT_EQ(first, bytes());
+  settings.seed = 1;
+  EXPECT_NE(first, bytes());
+}
+
+TEST(KeySetTest, NamesRoundTrip) {
+  for (KeySet keys :
+       {KeySet::kRandom, KeySet::kCorrelated, KeySet::kOrthogonal}) {
+    EXPECT_EQ(*ParseKeySet(KeySetName(keys)), keys);
+  }
+  EXPECT_FALSE(ParseKeySet("parallel").ok());
+}
+
+}  // namespace
+}  // namespace mneme
