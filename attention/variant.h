@@ -25,6 +25,32 @@
 
 namespace mneme {
 
+// What a mechanism stands in for, and what makes it better at that: `mneme
+// approximation` turns a knob and measures how far off it is.
+struct Approximation {
+  // What the exact output is: that of a registered variant with its defaults;
+  // kFullSoftmax, softmax attention in both directions; or kStoredPattern.
+  std::string of;
+  // The option that is turned; where patterns are retrieved, it may also be
+  // kPatterns, how many there are.
+  std::string knob;
+  std::vector<int64_t> sizes;  // of the knob, rising
+  OptionValues fixed = {};     // other options, as far as they matter
+  std::string redraw = "";     // option that seeds what is drawn at random
+  // Standard deviation of the entries of queries and keys.
+  double deviation = 1;
+
+  // Where kStoredPattern is to be retrieved: what the operator makes of cues
+  // [cues, dim], given patterns [patterns, dim]. Null where patterns are pairs
+  // of themselves that Operator::PairInputs stores.
+  std::function<absl::StatusOr<Tensor>(const Operator&, const Tensor& patterns,
+                                       const Tensor& cues)>
+      retrieve = nullptr;
+};
+inline constexpr char kFullSoftmax[] = "full softmax";
+inline constexpr char kStoredPattern[] = "stored pattern";
+inline constexpr char kPatterns[] = "patterns";
+
 struct VariantDescriptor {
   std::string name;       // as on the command line: lower_snake_case
   std::string title;      // as on the page: "Softmax attention"
@@ -40,6 +66,7 @@ struct VariantDescriptor {
   std::vector<OptionSpec> options;
   // Settings beside the defaults under which the contract test runs too.
   std::vector<OptionValues> variations;
+  std::vector<Approximation> approximations;
 };
 
 struct Variant {

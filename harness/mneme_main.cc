@@ -3,6 +3,7 @@
 // The command line, with every variant and every task.
 
 #include "harness/command_apply.h"
+#include "harness/command_approximation.h"
 #include "harness/command_capacity.h"
 #include "harness/command_evaluate.h"
 #include "harness/command_line.h"
@@ -20,6 +21,7 @@ int main(int argc, char** argv) {
         mneme::AddEvaluateCommand(app, action);
         mneme::AddApplyCommand(app, action);
         mneme::AddCapacityCommand(app, action);
+        mneme::AddApproximationCommand(app, action);
         mneme::AddNewVariantCommand(app, action);
       });
 }

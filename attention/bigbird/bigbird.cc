@@ -86,6 +86,12 @@ VariantDescriptor Describe() {
   d.variations = {{{"block", "2"}, {"random", "2"}, {"kv_heads", "1"}},
                   {{"block", "1"}, {"random", "0"}, {"rope", "true"}},
                   {{"block", "3"}, {"random", "1"}, {"seed", "7"}}};
+  // At 61 every query of 512 tokens sees all blocks before it.
+  d.approximations = {{/*of=*/"softmax",
+                       /*knob=*/"random",
+                       /*sizes=*/{0, 1, 2, 4, 8, 16, 32, 48, 61},
+                       /*fixed=*/{{"block", "8"}},
+                       /*redraw=*/"seed"}};
   return d;
 }
 

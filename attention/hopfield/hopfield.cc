@@ -243,6 +243,10 @@ VariantDescriptor Describe() {
       OptionSpec::Int("chunk", 64, 1, 65536,
                       "query tokens a block in the chunked form")};
   d.variations = {{{"updates", "1"}}, {{"updates", "4"}, {"beta", "0.7"}}};
+  d.approximations = {{/*of=*/kStoredPattern,
+                       /*knob=*/kPatterns,
+                       /*sizes=*/{2, 4, 8, 16, 32, 64, 128, 256, 512, 1024},
+                       /*fixed=*/{{"updates", "2"}}}};
   return d;
 }
 

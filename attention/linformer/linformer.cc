@@ -315,6 +315,10 @@ VariantDescriptor Describe() {
   d.variations = {{{"block", "4"}, {"slots", "2"}, {"sharing", "headwise"}},
                   {{"block", "5"}, {"slots", "7"}, {"sharing", "key_value"}},
                   {{"block", "3"}, {"slots", "1"}, {"sharing", "layerwise"}}};
+  d.approximations = {{/*of=*/"softmax",
+                       /*knob=*/"slots",
+                       /*sizes=*/{1, 2, 4, 8, 12, 14, 15, 16},
+                       /*fixed=*/{{"block", "16"}}}};
   return d;
 }
 

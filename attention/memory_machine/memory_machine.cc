@@ -374,6 +374,30 @@ class MemoryMachineMixer : public Mixer {
   const Parameter *out_, *keys_, *values_, *tau_;
 };
 
+// Patterns as both persistent keys and values, and every cue a sequence of one
+// token, which has no context: the output is the cue and two reads, whose mean
+// is what was retrieved.
+absl::StatusOr<Tensor> Retrieve(const Operator& op, const Tensor& patterns,
+                                const Tensor& cues) {
+  const int64_t dim = cues.dim(1);
+  const Tensor memory = patterns.Reshaped({1, patterns.dim(0), dim});
+  const auto temperature = static_cast<float>(std::sqrt(dim));  // the layer's
+  const std::vector<Tensor> inputs = {
+      cues.Reshaped({cues.dim(0), 1, 1, dim}), memory, memory,
+      Tensor::FromValues<float>({kReads, 1},
+                                std::vector<float>(kReads, temperature))};
+  OperatorCall call;
+  call.inputs = inputs;
+  const absl::Status status = RunOperator(op, &call);
+  if (!status.ok()) return status;
+  Tensor retrieved(DType::kFloat32, cues.shape());
+  for (int64_t i = 0; i < cues.elements(); ++i) {
+    retrieved.data<float>()[i] =
+        (call.output.data<float>()[i] - cues.data<float>()[i]) / 2;
+  }
+  return retrieved;
+}
+
 VariantDescriptor Describe() {
   VariantDescriptor d;
   d.name = "memory_machine";
@@ -387,6 +411,12 @@ VariantDescriptor Describe() {
       OptionSpec::Int("chunk", 64, 1, 65536,
                       "query tokens a block in the chunked form")};
   d.variations = {{{"patterns", "3"}}};
+  Approximation retrieval;
+  retrieval.of = kStoredPattern;
+  retrieval.knob = kPatterns;
+  retrieval.sizes = {2, 4, 8, 16, 32, 64, 128, 256, 512, 1024};
+  retrieval.retrieve = Retrieve;
+  d.approximations = {retrieval};
   return d;
 }
 

@@ -9,6 +9,7 @@
 #include "attention/variant.h"
 #include "harness/environment.h"
 #include "harness/probe_record.h"
+#include "harness/probes/approximation.h"
 
 namespace mneme {
 namespace {
@@ -69,6 +70,15 @@ absl::StatusOr<ProbeRecord> RunProbe(const ProbeRequest& request) {
       record.set_unsupported(std::string(status.message()));
     } else if (!status.ok()) {
       return status;
+    }
+  }
+  if (request.approximation) {
+    for (const Approximation& approximation : described.approximations) {
+      auto curve =
+          MeasureApproximation(**variant, approximation, values,
+                               request.settings.trials, request.settings.seed);
+      if (!curve.ok()) return curve.status();
+      *record.add_approximation() = *std::move(curve);
     }
   }
   record.set_seconds(
