@@ -83,10 +83,10 @@ std::vector<Tensor> RandomInputs(absl::Span<const InputSpec> specs,
                                  const Dims& dims, DType dtype, uint64_t seed);
 
 // All inputs of an operator that stores pairs, when only some matter: those
-// given by name, whose rows are brought to length 1 where the spec says
-// kUnitNorm; and for the others the constants given by name or, where there are
-// none, what leaves the memory alone: log decays of 0, gates and step sizes of
-// 1. A given [batch, length, 1, dim] also fits an input without heads.
+// given by name, at least one, whose rows are brought to length 1 where the
+// spec says kUnitNorm; and for the others the constants given by name or, where
+// there are none, what leaves the memory alone: log decays of 0, gates and step
+// sizes of 1. A given [batch, length, 1, dim] also fits an input without heads.
 // Unimplemented for another input of domain kReal or kUnitNorm, or one with an
 // axis whose size no given input says.
 absl::StatusOr<std::vector<Tensor>> NeutralInputs(

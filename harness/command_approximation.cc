@@ -25,7 +25,6 @@ void Show(const std::string& variant, const ApproximationCurve& curve) {
 
 absl::Status Approximate(const ProbeFlags& flags) {
   ProbeFlags probe = flags;
-  probe.request.capacity = false;
   if (probe.variants.empty()) {  // those that there is something to say of
     for (const std::string& name : Variants().Names()) {
       const absl::StatusOr<const Variant*> variant = Variants().Find(name);

@@ -16,6 +16,7 @@ namespace {
 
 struct Flags {
   ProbeFlags probe;
+  CapacitySweep sweep;
   std::string keys = "random";
 };
 
@@ -30,7 +31,7 @@ void ShowCurve(const std::string& variant, const CapacityCurve& curve) {
                              curve.pairs_at_90().high())
            : "";
   absl::PrintF(
-      "%-16s %5d %9s %15s %9s %12d %12s\n", variant, curve.key_dim(),
+      "%-18s %5d %9s %15s %9s %12d %12s\n", variant, curve.key_dim(),
       absl::StrFormat("%s%.1f", at_least, pairs), interval,
       absl::StrFormat("%s%.2f", at_least,
                       pairs / static_cast<double>(curve.key_dim())),
@@ -44,25 +45,29 @@ void Show(const ProbeRecord& record) {
     ShowCurve(record.variant(), curve);
   }
   if (!record.unsupported().empty()) {
-    absl::PrintF("%-16s     - %s\n", record.variant(), record.unsupported());
+    absl::PrintF("%-18s     - %s\n", record.variant(), record.unsupported());
   }
 }
 
 absl::Status Capacity(const Flags& flags) {
-  ProbeFlags probe = flags.probe;
-  ProbeRequest& request = probe.request;
-  std::sort(request.key_dims.begin(), request.key_dims.end());
-  request.approximation = false;
   const absl::StatusOr<KeySet> keys = ParseKeySet(flags.keys);
   if (!keys.ok()) return keys.status();
-  request.settings.keys = *keys;
+  CapacitySweep sweep = flags.sweep;
+  sweep.keys = *keys;
+  std::sort(sweep.key_dims.begin(), sweep.key_dims.end());
+  ProbeFlags probe = flags.probe;
+  probe.request.capacity = {sweep};
+  probe.request.approximation = false;
   bool headed = false;  // not before a mistake in the flags has been found
   return ProbeVariants(probe, [&](const ProbeRecord& record) {
     if (!headed) {
       absl::PrintF(
-          "pairs at 90%% recall, %s keys, %d trials, seed %d\n\n"
-          "%-16s %5s %9s %15s %9s %12s %12s\n",
-          flags.keys, record.trials(), record.seed(), "variant", "d_k", "pairs",
+          "pairs at 90%% recall, %s keys written %s, %d trials, seed "
+          "%d\n\n"
+          "%-18s %5s %9s %15s %9s %12s %12s\n",
+          flags.keys,
+          sweep.passes == 1 ? "once" : absl::StrCat(sweep.passes, " times"),
+          record.trials(), record.seed(), "variant", "d_k", "pairs",
           "95% interval", "pairs/d_k", "state bytes", "pairs/KiB");
     }
     headed = true;
@@ -78,9 +83,9 @@ void AddCapacityCommand(CLI::App* app, Action* action) {
       "Count the pairs that bare mechanisms hold, without training");
   auto flags = std::make_shared<Flags>();
   AddProbeFlags(command, &flags->probe);
-  ProbeRequest& request = flags->probe.request;
+  CapacitySweep& sweep = flags->sweep;
   command
-      ->add_option("--dims", request.key_dims,
+      ->add_option("--dims", sweep.key_dims,
                    "Widths of keys and values, with commas between them")
       ->delimiter(',')
       ->check(CLI::Range(2, 1024))
@@ -91,12 +96,12 @@ void AddCapacityCommand(CLI::App* app, Action* action) {
                    "orthogonal: no more than d_k")
       ->capture_default_str();
   command
-      ->add_option("--passes", request.settings.passes,
+      ->add_option("--passes", sweep.passes,
                    "Times that all pairs are written, one after another")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   command
-      ->add_option("--max_pairs", request.settings.max_pairs,
+      ->add_option("--max_pairs", sweep.max_pairs,
                    "No more pairs than this are tried, nor than 64 d_k")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();

@@ -20,7 +20,9 @@ struct Flags {
 absl::Status Probe(const Flags& flags) {
   const std::string out = UserPath(flags.out);
   if (absl::Status s = CheckWritableFile(out); !s.ok()) return s;
-  const absl::StatusOr<ProbeRecord> record = RunProbe(flags.request);
+  ProbeRequest request = flags.request;
+  request.capacity = DefaultSweeps();
+  const absl::StatusOr<ProbeRecord> record = RunProbe(request);
   if (!record.ok()) return record.status();
   return WriteProbe(out, *record);
 }

@@ -139,6 +139,34 @@ expect "apply: missing input" 2 "q\.npy" "$mneme" apply --variant=softmax \
   --inputs=in --output=o.npy
 [ -e o.npy ] && { echo "FAIL a failed apply left an output"; failures=$((failures + 1)); }
 
+# Probes.
+capacity=("$mneme" capacity --dims=8 --trials=2 --max_pairs=32)
+expect "capacity" 0 "deltanet +8 +[0-9.]+" "${capacity[@]}" --variant=deltanet,softmax
+expect "capacity: what holds no pairs" 0 "base_conv .*no queries" "${capacity[@]}" \
+  --variant=base_conv
+expect "capacity: orthogonal keys" 0 "gla +8 +>=8.0" "${capacity[@]}" --variant=gla \
+  --keys=orthogonal
+expect "capacity as JSON" 0 '"pairs_at_90": *\{' "${capacity[@]}" --variant=deltanet --json
+expect "capacity to a file" 0 "^pairs at 90%" "${capacity[@]}" --variant=gla --out=gla.probe
+expect "capacity to a directory" 0 "linear" "${capacity[@]}" --variant=gla --variant=linear \
+  --out=probes
+for file in gla.probe probes/gla.probe probes/linear.probe; do
+  gzip -t "$file" || failures=$((failures + 1))
+done
+expect "capacity: one file for two" 2 "directory" "${capacity[@]}" --variant=gla,linear \
+  --out=no.probe
+expect "capacity: unknown variant" 2 'did you mean "gla"' "${capacity[@]}" --variant=gka
+expect "capacity: unknown keys" 2 'did you mean "random"' "${capacity[@]}" --keys=randon
+expect "capacity: no option of the variant" 2 "window" "${capacity[@]}" \
+  --variant=sliding_window --set windo=3
+expect "capacity: no trial" 2 "trials" "$mneme" capacity --trials=0
+one_line "${capacity[@]}" --variant=gka
+expect "approximation" 0 "random +error" "$mneme" approximation --variant=bigbird --trials=1
+expect "approximation as JSON" 0 '"exact": *"softmax"' "$mneme" approximation \
+  --variant=linformer --trials=1 --json
+expect "approximation of nothing" 0 "softmax approximates nothing" "$mneme" approximation \
+  --variant=softmax
+
 # Ctrl-C in the middle of a training leaves nothing behind.
 timeout --signal=INT 0.5 "${long[@]}" --out=interrupted.record >/dev/null 2>&1
 code=$?

@@ -12,28 +12,72 @@
 #include "absl/strings/str_cat.h"
 #include "attention/kernels/simd.h"
 #include "attention/variant.h"
-#include "google/protobuf/util/json_util.h"
 #include "harness/atomic_file.h"
 #include "harness/probe_record.h"
+#include "nlohmann/json.hpp"
 
 namespace mneme {
 namespace {
 
 constexpr absl::string_view kExtension = ".probe";
 
-absl::StatusOr<std::string> ToJson(const ProbeRecord& record) {
-  google::protobuf::util::JsonPrintOptions options;
-  options.add_whitespace = true;
-  options.preserve_proto_field_names = true;
-  options.always_print_primitive_fields = true;
-  std::string text;
-  if (!google::protobuf::util::MessageToJsonString(record, &text, options)
-           .ok()) {
-    return absl::InternalError(
-        absl::StrCat("the record of ", record.variant(), " is no JSON"));
+using Json = nlohmann::ordered_json;
+
+Json ToJson(const Measurement& m) {
+  return {{"mean", m.mean()}, {"low", m.low()}, {"high", m.high()}};
+}
+
+Json ToJson(const CapacityCurve& curve) {
+  Json points = Json::array();
+  for (const CapacityPoint& point : curve.points()) {
+    points.push_back({{"pairs", point.pairs()},
+                      {"cosine", ToJson(point.cosine())},
+                      {"recall", ToJson(point.recall())}});
   }
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  return text;
+  return {{"key_dim", curve.key_dim()},
+          {"keys", curve.keys()},
+          {"passes", curve.passes()},
+          {"points", points},
+          {"pairs_at_90", curve.has_pairs_at_90() ? ToJson(curve.pairs_at_90())
+                                                  : Json(nullptr)},
+          {"state_bytes", curve.state_bytes()}};
+}
+
+Json ToJson(const ApproximationCurve& curve) {
+  Json points = Json::array();
+  for (const ApproximationPoint& point : curve.points()) {
+    points.push_back(
+        {{"size", point.size()}, {"error", ToJson(point.error())}});
+  }
+  return {{"knob", curve.knob()},
+          {"exact", curve.exact()},
+          {"setting", curve.setting()},
+          {"points", points}};
+}
+
+// What is the record's own: machine and date are in the file.
+Json ToJson(const ProbeRecord& record) {
+  Json options = Json::object();
+  for (const Setting& setting : record.variant_options()) {
+    options[setting.name()] = setting.value();
+  }
+  Json capacity = Json::array(), approximation = Json::array();
+  for (const auto& curve : record.capacity()) capacity.push_back(ToJson(curve));
+  for (const auto& curve : record.approximation()) {
+    approximation.push_back(ToJson(curve));
+  }
+  return {{"variant", record.variant()},
+          {"family", record.family()},
+          {"variant_version", record.variant_version()},
+          {"options", options},
+          {"seed", record.seed()},
+          {"trials", record.trials()},
+          {"simd_target", record.environment().simd_target()},
+          {"capacity", capacity},
+          {"approximation", approximation},
+          {"unsupported", record.unsupported().empty()
+                              ? Json(nullptr)
+                              : Json(record.unsupported())}};
 }
 
 }  // namespace
@@ -47,7 +91,7 @@ void AddProbeFlags(CLI::App* command, ProbeFlags* flags) {
   command->add_option("--set", flags->request.set,
                       "An option of the variant NAME=VALUE; may be repeated");
   command
-      ->add_option("--trials", flags->request.settings.trials,
+      ->add_option("--trials", flags->request.trials,
                    "Independent repetitions that means and intervals are over")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
@@ -67,7 +111,7 @@ absl::Status ProbeVariants(
     const ProbeFlags& flags,
     const std::function<void(const ProbeRecord&)>& show) {
   ProbeRequest request = flags.request;
-  if (!absl::SimpleAtoi(flags.seed, &request.settings.seed)) {
+  if (!absl::SimpleAtoi(flags.seed, &request.seed)) {
     return absl::InvalidArgumentError(absl::StrCat(
         "--seed: \"", flags.seed, "\" is not a whole number from 0 to ",
         std::numeric_limits<uint64_t>::max()));
@@ -95,7 +139,7 @@ absl::Status ProbeVariants(
     request.workspace_status =
         absl::StrCat(workspace, "/bazel-out/volatile-status.txt");
   }
-  std::string json;
+  Json json = Json::array();
   for (const std::string& name : names) {
     request.variant = name;
     const absl::StatusOr<ProbeRecord> record = RunProbe(request);
@@ -113,11 +157,9 @@ absl::Status ProbeVariants(
       std::fflush(stdout);
       continue;
     }
-    const absl::StatusOr<std::string> text = ToJson(*record);
-    if (!text.ok()) return text.status();
-    absl::StrAppend(&json, json.empty() ? "" : ",\n", *text);
+    json.push_back(ToJson(*record));
   }
-  if (flags.json) std::printf("[%s]\n", json.c_str());
+  if (flags.json) std::puts(json.dump(2).c_str());
   return absl::OkStatus();
 }
 

@@ -170,20 +170,11 @@ class LinformerOperator : public Operator {
     return absl::OkStatus();
   }
 
-  // A slot is the mean of block / slots neighbours.
   absl::StatusOr<std::vector<Tensor>> PairInputs(
       const Tensor& queries, const Tensor& keys,
       const Tensor& values) const override {
-    Tensor pools(DType::kFloat64, {keys.dim(2), slots_, block_});
-    for (int64_t h = 0; h < pools.dim(0); ++h) {
-      for (int64_t p = 0; p < slots_; ++p) {
-        const int64_t begin = p * block_ / slots_;
-        const int64_t end = (p + 1) * block_ / slots_;
-        std::fill_n(pools.data<double>() + (h * slots_ + p) * block_ + begin,
-                    end - begin, 1.0 / (end - begin));
-      }
-    }
-    pools = pools.Cast(keys.dtype());
+    const Tensor pools = NeighbourMeans(kernels::Transpose::kNo, keys.dim(2),
+                                        slots_, block_, keys.dtype());
     return NeutralInputs(Inputs(), {{"q", queries},
                                     {"k", keys},
                                     {"v", values},

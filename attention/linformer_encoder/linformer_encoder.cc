@@ -51,7 +51,7 @@ MatrixView<T> OfHead(const Tensor& projections, int64_t head) {
 class LinformerEncoderOperator : public Operator {
  public:
   explicit LinformerEncoderOperator(const Options& options)
-      : chunk_(options.Int("chunk")) {}
+      : chunk_(options.Int("chunk")), slots_(options.Int("k")) {}
 
   std::vector<InputSpec> Inputs() const override {
     return {{"q", "BLHK", "queries [batch, length, heads, key_dim]"},
@@ -125,6 +125,16 @@ class LinformerEncoderOperator : public Operator {
     return absl::OkStatus();
   }
 
+  absl::StatusOr<std::vector<Tensor>> PairInputs(
+      const Tensor& queries, const Tensor& keys,
+      const Tensor& values) const override {
+    const Tensor e =
+        NeighbourMeans(kStored, keys.dim(2), slots_, keys.dim(1), keys.dtype());
+    return NeutralInputs(
+        Inputs(),
+        {{"q", queries}, {"k", keys}, {"v", values}, {"e", e}, {"f", e}});
+  }
+
   std::unique_ptr<State> NewState(const Dims&, DType) const override {
     return nullptr;
   }
@@ -190,6 +200,7 @@ class LinformerEncoderOperator : public Operator {
   }
 
   int64_t chunk_;
+  int64_t slots_;  // that PairInputs makes; calls read the sizes of e and f
 };
 
 class LinformerEncoderMixer : public QkvMixer {
@@ -250,6 +261,9 @@ VariantDescriptor Describe() {
   d.variations = {{{"k", "3"}, {"sharing", "headwise"}},
                   {{"k", "1"}, {"sharing", "key_value"}},
                   {{"k", "30"}, {"sharing", "layerwise"}}};
+  d.approximations = {{/*of=*/kFullSoftmax,
+                       /*knob=*/"k",
+                       /*sizes=*/{4, 8, 16, 32, 64, 128, 256, 384, 512}}};
   return d;
 }
 

@@ -54,6 +54,9 @@ constexpr char kLevels = 'N';  // the operator's own axis
 // Enough for any length where nothing else is said.
 constexpr int64_t kAllLevels = 63;
 
+// As published where the length is not known.
+constexpr int64_t kUsualLength = 16384;
+
 int64_t LevelsOf(const Dims& d) {
   const auto own = d.own.find(kLevels);
   return own == d.own.end() ? kAllLevels : own->second;
@@ -159,6 +162,20 @@ class LogLinearOperator : public Operator {
     return absl::OkStatus();
   }
 
+  // All levels weigh the same: the linear memory, spread over matrices.
+  absl::StatusOr<std::vector<Tensor>> PairInputs(
+      const Tensor& queries, const Tensor& keys,
+      const Tensor& values) const override {
+    const Tensor lambda(DType::kFloat64,
+                        {values.dim(0), values.dim(1), values.dim(2),
+                         Fenwick::LevelsFor(kUsualLength - 1)});
+    std::fill_n(lambda.data<double>(), lambda.elements(), 1);
+    return NeutralInputs(Inputs(), {{"q", queries},
+                                    {"k", keys},
+                                    {"v", values},
+                                    {"lambda", lambda.Cast(values.dtype())}});
+  }
+
   std::unique_ptr<State> NewState(const Dims& d, DType dtype) const override {
     return std::make_unique<LogLinearState>(d, dtype, LevelsOf(d));
   }
@@ -262,9 +279,8 @@ class LogLinearMixer : public SsdMixer {
       : SsdMixer(config), op_(config.options), heads_(config.heads) {
     levels_ = config.options.Int("levels");
     if (levels_ == 0) {
-      // As published where the length is not known: 2^14 tokens.
       levels_ = Fenwick::LevelsFor(
-          (config.max_length > 0 ? config.max_length : 16384) - 1);
+          (config.max_length > 0 ? config.max_length : kUsualLength) - 1);
     }
     weight_ = AddDense(config, "lambda", config.width, heads_ * levels_);
     factor_ = config.parameters->Add(config.name + ".lambda_factor",

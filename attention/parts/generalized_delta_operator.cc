@@ -143,6 +143,21 @@ Cost GeneralizedDeltaOperator::ForwardCost(const Dims& d, Form form) const {
   return cost;
 }
 
+absl::StatusOr<std::vector<Tensor>> GeneralizedDeltaOperator::PairInputs(
+    const Tensor& queries, const Tensor& keys, const Tensor& values) const {
+  auto inputs = NeutralInputs(
+      Inputs(),
+      {{"q", queries}, {"k", keys}, {"v", values}, {"a", keys}, {"b", keys}});
+  if (!inputs.ok()) return inputs;
+  (*inputs)[kKey] = (*inputs)[kB];
+  const Tensor& a = (*inputs)[kA];
+  DispatchDType(a.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    for (int64_t i = 0; i < a.elements(); ++i) a.data<T>()[i] *= -1;
+  });
+  return inputs;
+}
+
 absl::Status GeneralizedDeltaOperator::Reference(
     const OperatorCall& call) const {
   const Dims& d = call.dims;

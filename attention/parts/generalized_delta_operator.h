@@ -33,6 +33,10 @@ class GeneralizedDeltaOperator : public Operator {
   std::unique_ptr<State> NewState(const Dims& dims, DType dtype) const override;
   int64_t StateBytes(const Dims& dims) const override;
   Cost ForwardCost(const Dims& dims, Form form) const override;
+  // The plain delta rule: unit keys, a = -k and b = k.
+  absl::StatusOr<std::vector<Tensor>> PairInputs(
+      const Tensor& queries, const Tensor& keys,
+      const Tensor& values) const override;
   absl::Status Reference(const OperatorCall& call) const override;
 
  private:

@@ -64,4 +64,22 @@ std::vector<Variable> SequenceProjection::Rows(const MixerCall& call,
   return matrices;
 }
 
+Tensor NeighbourMeans(kernels::Transpose stored, int64_t heads, int64_t slots,
+                      int64_t tokens, DType dtype) {
+  const bool transposed = stored == kernels::Transpose::kYes;
+  const Tensor e(DType::kFloat64, transposed ? Shape({heads, tokens, slots})
+                                             : Shape({heads, slots, tokens}));
+  double* head = e.data<double>();
+  for (int64_t h = 0; h < heads; ++h, head += slots * tokens) {
+    for (int64_t s = 0; s < slots; ++s) {
+      const int64_t begin = s * tokens / slots, end = (s + 1) * tokens / slots;
+      for (int64_t t = begin; t < end; ++t) {
+        head[transposed ? t * slots + s : s * tokens + t] =
+            1 / static_cast<double>(end - begin);
+      }
+    }
+  }
+  return e.Cast(dtype);
+}
+
 }  // namespace mneme

@@ -39,6 +39,12 @@ class SequenceProjection {
   const Parameter* f_ = nullptr;
 };
 
+// The plainest E, for every head: a row is the mean of tokens / slots
+// neighbours. [heads, slots, tokens], or its transpose by tokens if `stored`
+// says so.
+Tensor NeighbourMeans(kernels::Transpose stored, int64_t heads, int64_t slots,
+                      int64_t tokens, DType dtype);
+
 // slots = E x: x [tokens, dim] becomes [slots, dim]. `stored` says whether e
 // holds E [slots, tokens] or its transpose.
 template <typename T>

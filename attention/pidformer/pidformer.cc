@@ -138,6 +138,26 @@ class PidOperator : public CausalAttention {
     return absl::OkStatus();
   }
 
+  // Values that are the target already: the controller rests.
+  absl::StatusOr<std::vector<Tensor>> PairInputs(
+      const Tensor& queries, const Tensor& keys,
+      const Tensor& values) const override {
+    if (beta_ == 0) {
+      return absl::UnimplementedError(
+          "with beta = 0 its controller works against every value");
+    }
+    Tensor first = values.Clone();
+    DispatchDType(first.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      for (int64_t i = 0; i < first.elements(); ++i) {
+        first.data<T>()[i] /= static_cast<T>(beta_);
+      }
+    });
+    return NeutralInputs(
+        Inputs(), {{"q", queries}, {"k", keys}, {"v", values}, {"v0", first}},
+        {{"integral", 0}, {"derivative", 0}});
+  }
+
  private:
   enum PidInput { kFirst = 3, kIntegral, kDerivative };
 

@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <string>
+#include <vector>
 
 #include "attention/variant.h"
 #include "gtest/gtest.h"
@@ -110,6 +112,26 @@ TEST(CapacityTest, SoftmaxAndHopfieldGrowFasterThanTheWidth) {
   }
 }
 
+// With their gates out of the way, several mechanisms are one.
+TEST(CapacityTest, TheSameMemoryHasTheSameCurve) {
+  for (const auto& [one, others] :
+       std::map<std::string, std::vector<std::string>>{
+           {"gla", {"log_linear", "mamba", "mamba2", "rwkv6"}},
+           {"deltanet", {"gated_deltanet", "kda", "rwkv7"}},
+           {"softmax", {"fox", "pidformer"}}}) {
+    const CapacityCurve expected = Curve(one, 16);
+    for (const std::string& other : others) {
+      SCOPED_TRACE(other);
+      const CapacityCurve curve = Curve(other, 16);
+      ASSERT_EQ(curve.points_size(), expected.points_size());
+      for (int i = 0; i < curve.points_size(); ++i) {
+        EXPECT_NEAR(curve.points(i).cosine().mean(),
+                    expected.points(i).cosine().mean(), 1e-4);
+      }
+    }
+  }
+}
+
 TEST(CapacityTest, AWindowHoldsItsWindow) {
   const CapacityCurve curve =
       Curve("sliding_window", 64, {}, {{"window", "32"}});
@@ -126,7 +148,8 @@ TEST(CapacityTest, AWindowHoldsItsWindow) {
 }
 
 TEST(CapacityTest, WhatHoldsNoPairsSaysWhy) {
-  for (const char* name : {"base_conv", "memory_machine"}) {
+  for (const char* name :
+       {"base_conv", "memory_machine", "bigbird_encoder", "hyena", "rwkv4"}) {
     const absl::Status status = Measure(name, 16).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented) << name;
     EXPECT_FALSE(status.message().empty()) << name;

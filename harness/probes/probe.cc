@@ -20,15 +20,32 @@ absl::Status ProbeCapacity(const ProbeRequest& request, const Operator* op,
   if (op == nullptr) {
     return absl::UnimplementedError("it is no function of per-head arrays");
   }
-  for (int64_t key_dim : request.key_dims) {
-    auto curve = MeasureCapacity(*op, key_dim, request.settings);
-    if (!curve.ok()) return curve.status();
-    *record->add_capacity() = *std::move(curve);
+  for (const CapacitySweep& sweep : request.capacity) {
+    CapacitySettings settings;
+    settings.trials = request.trials;
+    settings.seed = request.seed;
+    settings.keys = sweep.keys;
+    settings.passes = sweep.passes;
+    settings.max_pairs = sweep.max_pairs;
+    for (int64_t key_dim : sweep.key_dims) {
+      auto curve = MeasureCapacity(*op, key_dim, settings);
+      if (!curve.ok()) return curve.status();
+      *record->add_capacity() = *std::move(curve);
+    }
   }
   return absl::OkStatus();
 }
 
 }  // namespace
+
+std::vector<CapacitySweep> DefaultSweeps() {
+  CapacitySweep correlated;
+  correlated.key_dims = {64};
+  correlated.keys = KeySet::kCorrelated;
+  correlated.passes = 4;
+  correlated.max_pairs = 256;
+  return {CapacitySweep(), correlated};
+}
 
 absl::StatusOr<ProbeRecord> RunProbe(const ProbeRequest& request) {
   const auto start = std::chrono::steady_clock::now();
@@ -54,8 +71,8 @@ absl::StatusOr<ProbeRecord> RunProbe(const ProbeRequest& request) {
     setting->set_name(name);
     setting->set_value(value);
   }
-  record.set_seed(request.settings.seed);
-  record.set_trials(request.settings.trials);
+  record.set_seed(request.seed);
+  record.set_trials(request.trials);
   *record.mutable_environment() = DescribeEnvironment(request.workspace_status);
 
   std::unique_ptr<Operator> op;  // stays null where there is none
@@ -64,7 +81,7 @@ absl::StatusOr<ProbeRecord> RunProbe(const ProbeRequest& request) {
     if (!made.ok()) return made.status();
     op = *std::move(made);
   }
-  if (request.capacity) {
+  if (!request.capacity.empty()) {
     const absl::Status status = ProbeCapacity(request, op.get(), &record);
     if (absl::IsUnimplemented(status)) {
       record.set_unsupported(std::string(status.message()));
@@ -74,9 +91,8 @@ absl::StatusOr<ProbeRecord> RunProbe(const ProbeRequest& request) {
   }
   if (request.approximation) {
     for (const Approximation& approximation : described.approximations) {
-      auto curve =
-          MeasureApproximation(**variant, approximation, values,
-                               request.settings.trials, request.settings.seed);
+      auto curve = MeasureApproximation(**variant, approximation, values,
+                                        request.trials, request.seed);
       if (!curve.ok()) return curve.status();
       *record.add_approximation() = *std::move(curve);
     }

@@ -15,15 +15,27 @@
 
 namespace mneme {
 
+// Curves of capacity at several widths.
+struct CapacitySweep {
+  std::vector<int64_t> key_dims = {16, 32, 64, 128};  // rising
+  KeySet keys = KeySet::kRandom;
+  int64_t passes = 1;
+  int64_t max_pairs = 4096;
+};
+
 struct ProbeRequest {
   std::string variant;
   std::vector<std::string> set;  // the variant's options, "name=value"
-  bool capacity = true;
-  std::vector<int64_t> key_dims = {16, 32, 64, 128};  // rising
-  CapacitySettings settings;     // the seed and the trials are also those of
-  bool approximation = true;     // the approximations
+  uint64_t seed = 0;
+  int64_t trials = 16;
+  std::vector<CapacitySweep> capacity;  // in this order
+  bool approximation = true;
   std::string workspace_status;  // see DescribeEnvironment; may be empty
 };
+
+// What a record for reports holds: random keys written once, and correlated
+// ones written four times, at one width.
+std::vector<CapacitySweep> DefaultSweeps();
 
 // A variant that cannot be probed gives a record that says why; an error is a
 // request that makes no sense (unknown names, bad values) or a failure.
