@@ -9,27 +9,15 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "absl/strings/string_view.h"
-#include "google/protobuf/repeated_field.h"
+#include "reports/distinctions.h"
 
 namespace mneme {
 namespace {
-
-using Settings = google::protobuf::RepeatedPtrField<Setting>;
 
 // What a board's cells share: task and its version, profile, and options of
 // task and model. Training options are not part of it: a learning rate may be
 // tuned for each variant. They tell rows apart.
 using BoardKey = std::tuple<std::string, int, std::string, std::string>;
-
-std::string SettingsText(const Settings& settings) {
-  std::string text;
-  for (const Setting& setting : settings) {
-    absl::StrAppend(&text, setting.name(), "=", setting.value(), "\n");
-  }
-  return text;
-}
 
 BoardKey KeyOf(const ResultRecord& cell) {
   return {cell.task(), cell.task_version(), cell.profile(),
@@ -162,33 +150,6 @@ void RankRows(std::vector<Row>& rows) {
   for (size_t i = 0; i < ranks.size(); ++i) rows[i].rank = ranks[i];
 }
 
-using Values = std::map<std::string, std::string>;
-
-Values ValuesOf(const Settings& settings) {
-  Values values;
-  for (const Setting& setting : settings) {
-    values[setting.name()] = setting.value();
-  }
-  return values;
-}
-
-// The name=value pairs of mine in which some of the others differ. An empty set
-// of options is one that is not known, and differs from none.
-std::vector<std::string> Differences(const Values& mine,
-                                     const std::vector<Values>& others) {
-  std::vector<std::string> differences;
-  for (const auto& [name, value] : mine) {
-    for (const Values& other : others) {
-      const auto found = other.find(name);
-      if (!other.empty() && (found == other.end() || found->second != value)) {
-        differences.push_back(absl::StrCat(name, "=", value));
-        break;
-      }
-    }
-  }
-  return differences;
-}
-
 // Calls rows by their variant, and by what else tells them apart: options of
 // training from all rows, as unequal training should be seen, the variant's own
 // from the rows of that variant.
@@ -213,11 +174,7 @@ void NameRows(absl::Span<const ResultRecord> cells, std::vector<Row>& rows) {
     if (versions.size() > 1) {
       differences.push_back(absl::StrCat("version ", mine.variant_version()));
     }
-    row.variant = row.plugin;
-    if (!differences.empty()) {
-      absl::StrAppend(&row.variant, " (", absl::StrJoin(differences, ", "),
-                      ")");
-    }
+    row.variant = NameWith(row.plugin, differences);
   }
 }
 
@@ -253,8 +210,8 @@ Board MakeBoard(absl::Span<const ResultRecord> cells, size_t begin,
   return board;
 }
 
-std::map<std::string, std::string> AllOptions(const Board& board) {
-  std::map<std::string, std::string> options;
+Values AllOptions(const Board& board) {
+  Values options;
   for (const Setting& setting : board.task_options) {
     options[setting.name()] = setting.value();
   }
@@ -262,6 +219,16 @@ std::map<std::string, std::string> AllOptions(const Board& board) {
     options[setting.name()] = setting.value();
   }
   return options;
+}
+
+// The environments of probes, in records that say nothing else.
+std::vector<ResultRecord> WhereProbed(absl::Span<const Probe> probes) {
+  std::vector<ResultRecord> records;
+  for (const Probe& probe : probes) {
+    if (!probe.record.has_environment()) continue;
+    *records.emplace_back().mutable_environment() = probe.record.environment();
+  }
+  return records;
 }
 
 // Gives boards their anchors, and those of one task and profile their
@@ -327,19 +294,29 @@ bool Leaderboard::IsComplete() const {
       if (row.cells.size() < board.seeds.size()) return false;
     }
   }
+  for (const Probe& probe : probes) {
+    if (!probe.record.failure().empty()) return false;
+  }
   return true;
 }
 
-Leaderboard MakeLeaderboard(std::vector<ResultRecord> records) {
+Leaderboard MakeLeaderboard(std::vector<ResultRecord> records,
+                            std::vector<ProbeRecord> probes) {
   Leaderboard leaderboard;
   std::vector<ResultRecord>& cells = leaderboard.cells;
   cells = std::move(records);
   LendOptions(cells);
   leaderboard.superseded = SortAndKeepNewest(cells);
+  leaderboard.superseded += KeepNewestProbes(probes);
+  leaderboard.probes = MakeProbes(std::move(probes));
   leaderboard.context = MakeContext(cells);
+  leaderboard.probe_context = MakeContext(WhereProbed(leaderboard.probes));
 
   std::set<std::string> variants;
   for (const ResultRecord& cell : cells) variants.insert(cell.variant());
+  for (const Probe& probe : leaderboard.probes) {
+    variants.insert(probe.record.variant());
+  }
   leaderboard.variants.assign(variants.begin(), variants.end());
 
   for (size_t begin = 0; begin < cells.size();) {
@@ -350,13 +327,16 @@ Leaderboard MakeLeaderboard(std::vector<ResultRecord> records) {
     leaderboard.boards.push_back(MakeBoard(cells, begin, end));
     begin = end;
   }
+  const auto index_of = [&leaderboard](const std::string& variant) {
+    const std::vector<std::string>& names = leaderboard.variants;
+    return static_cast<size_t>(
+        std::lower_bound(names.begin(), names.end(), variant) - names.begin());
+  };
   for (Board& board : leaderboard.boards) {
-    for (Row& row : board.rows) {
-      row.variant_index = static_cast<size_t>(
-          std::lower_bound(leaderboard.variants.begin(),
-                           leaderboard.variants.end(), row.plugin) -
-          leaderboard.variants.begin());
-    }
+    for (Row& row : board.rows) row.variant_index = index_of(row.plugin);
+  }
+  for (Probe& probe : leaderboard.probes) {
+    probe.variant_index = index_of(probe.record.variant());
   }
   TellApart(leaderboard.boards);
   return leaderboard;

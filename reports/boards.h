@@ -8,6 +8,8 @@
 // Nothing is averaged over holes: a row of which a cell is missing or has
 // failed keeps its place on the board, with the reason, and has no accuracy and
 // no rank.
+//
+// Probes, which train nothing, stand beside the boards: one for each variant.
 
 #ifndef MNEME_REPORTS_BOARDS_H_
 #define MNEME_REPORTS_BOARDS_H_
@@ -19,9 +21,11 @@
 
 #include "absl/types/optional.h"
 #include "absl/types/span.h"
+#include "harness/probe.pb.h"
 #include "harness/result.pb.h"
 #include "reports/context.h"
 #include "reports/estimate.h"
+#include "reports/probe_results.h"
 
 namespace mneme {
 
@@ -77,23 +81,28 @@ struct Board {
 };
 
 struct Leaderboard {
-  Context context;
+  Context context;        // of the cells
+  Context probe_context;  // of the probes, which have no profile and no threads
   std::vector<ResultRecord> cells;    // by board, variant and seed
-  std::vector<std::string> variants;  // sorted
+  std::vector<std::string> variants;  // of cells and probes, sorted
   std::vector<Board> boards;          // by task, then profile
-  // Records that a newer one of the same cell stands for.
+  std::vector<Probe> probes;          // by name
+  // Records that a newer one of the same cell or probe stands for.
   int superseded = 0;
   // What was typed to have it made, without its arguments.
   std::string command = "./bazelw run //reports:leaderboard";
 
-  // Whether each cell has its result. That a variant does not support a task
-  // is a result; a divergence, a failure or a missing seed is none.
+  // Whether each cell and each probe has its result. That a variant does not
+  // support a task, or cannot be probed, is a result; a divergence, a failure
+  // or a missing seed is none.
   bool IsComplete() const;
 };
 
 // Cells of failed and missing runs are records too, with their status and
-// message. Of several records of one cell the one with the newest date counts.
-Leaderboard MakeLeaderboard(std::vector<ResultRecord> records);
+// message. Of several records of one cell, or of one probe, the one with the
+// newest date counts.
+Leaderboard MakeLeaderboard(std::vector<ResultRecord> records,
+                            std::vector<ProbeRecord> probes = {});
 
 // "seed 7 diverged at step 120: the loss became NaN". An ok cell has no reason.
 std::string UnfinishedReason(const ResultRecord& cell);

@@ -2,6 +2,7 @@
 
 #include "reports/build_events.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "absl/status/status.h"
@@ -82,8 +83,8 @@ std::string FirstPath(const FileSets& sets, const Json& group) {
 
 }  // namespace
 
-absl::StatusOr<BuildOutcome> ParseBuildEvents(absl::string_view json_lines,
-                                              absl::string_view label) {
+absl::StatusOr<BuildOutcome> ParseBuildEvents(
+    absl::string_view json_lines, absl::Span<const std::string> labels) {
   std::vector<Json> events;
   for (absl::string_view line :
        absl::StrSplit(json_lines, '\n', absl::SkipWhitespace())) {
@@ -105,9 +106,13 @@ absl::StatusOr<BuildOutcome> ParseBuildEvents(absl::string_view json_lines,
       // Bazel reports an action that succeeded only when asked to.
       if (At(event, {"action", "success"}) == true) continue;
       outcome.failures.push_back(ToFailedAction(event));
-    } else if (event.contains("completed") &&
-               TextAt(event, {"id", "targetCompleted", "label"}) == label) {
-      outcome.attempted = true;
+    } else if (event.contains("completed")) {
+      const std::string label =
+          TextAt(event, {"id", "targetCompleted", "label"});
+      if (std::find(labels.begin(), labels.end(), label) == labels.end()) {
+        continue;
+      }
+      outcome.attempted.insert(label);
       for (const Json& group : At(event, {"completed", "outputGroup"})) {
         const std::string path = FirstPath(sets, group);
         if (!path.empty()) outcome.records[TextAt(group, {"name"})] = path;

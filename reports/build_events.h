@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a build of //reports:leaderboard_cells came to, read from the Build
-// Event Protocol (bazel.build/remote/bep), which Bazel writes as one JSON
-// object a line with
+// What a build of cells and probes came to, read from the Build Event Protocol
+// (bazel.build/remote/bep), which Bazel writes as one JSON object a line with
 // --build_event_json_file.
 
 #ifndef MNEME_REPORTS_BUILD_EVENTS_H_
 #define MNEME_REPORTS_BUILD_EVENTS_H_
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 
 namespace mneme {
 
@@ -27,18 +28,18 @@ struct FailedAction {
 };
 
 struct BuildOutcome {
-  // Bazel got as far as trying to build the target.
-  bool attempted = false;
-  // Output group, which is TASK.VARIANT.SEED -> absolute path of its record.
-  // Only cells whose records are up to date.
+  // Those of the targets that Bazel got as far as trying to build.
+  std::set<std::string> attempted;
+  // Output group, which is TASK.VARIANT.SEED or probe.VARIANT -> absolute path
+  // of its record. Only those whose records are up to date.
   std::map<std::string, std::string> records;
   std::vector<FailedAction> failures;
 };
 
-// `label` as events spell it: "//reports:leaderboard_cells". DataLoss when a
-// line is no JSON object.
-absl::StatusOr<BuildOutcome> ParseBuildEvents(absl::string_view json_lines,
-                                              absl::string_view label);
+// `labels` are targets as events spell them: "//reports:leaderboard_cells".
+// DataLoss when a line is no JSON object.
+absl::StatusOr<BuildOutcome> ParseBuildEvents(
+    absl::string_view json_lines, absl::Span<const std::string> labels);
 
 }  // namespace mneme
 

@@ -15,14 +15,17 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "attention/plugin/suggest.h"
+#include "harness/probe_record.h"
 #include "harness/record.h"
-#include "reports/records.h"
 
 namespace mneme {
 namespace {
 
 // What a runner exits with when it does not understand what it was asked.
 constexpr int kUsageError = 2;
+
+// What the output group of a variant's probe is called, before its name.
+constexpr char kProbeGroup[] = "probe.";
 
 std::string CellName(absl::string_view task, absl::string_view variant,
                      uint64_t seed) {
@@ -77,35 +80,67 @@ std::string HowItEnded(const FailedAction& failure) {
   return said.empty() ? how : absl::StrCat(how, ": ", said);
 }
 
+// `file` is the name of a record's file: "mqar.linear.0.record".
 const FailedAction* FailureOf(const BuildOutcome& outcome,
-                              const Catalog& catalog, const std::string& cell) {
+                              absl::string_view label,
+                              const std::string& file) {
   for (const FailedAction& failure : outcome.failures) {
-    if (failure.label == catalog.cells &&
-        absl::EndsWith(failure.output, absl::StrCat("/", cell, ".record"))) {
+    if (failure.label == label &&
+        absl::EndsWith(failure.output, absl::StrCat("/", file))) {
       return &failure;
     }
   }
   return nullptr;
 }
 
-// Why a cell has no record when its own action never ran: rather something of
-// its variant's package than something that others may have failed for.
+// Why there is no record when its own action, by that program of the variant,
+// never ran: rather something of the variant's package than something that
+// others may have failed for.
 std::string WhyNotBuilt(const BuildOutcome& outcome, const Catalog& catalog,
-                        const std::string& variant) {
+                        const std::string& variant, absl::string_view program) {
   const std::string& library = catalog.variants.at(variant);
   const std::string package = library.substr(0, library.rfind(':') + 1);
   const FailedAction* culprit = nullptr;
   for (const FailedAction& failure : outcome.failures) {
-    if (failure.label == catalog.cells) continue;
+    if (failure.label == catalog.cells || failure.label == catalog.probes) {
+      continue;
+    }
     if (absl::StartsWith(failure.label, package)) {
       culprit = &failure;
       break;
     }
     if (culprit == nullptr) culprit = &failure;
   }
-  if (culprit == nullptr) return "Bazel did not get as far as this cell";
-  return absl::StrCat("its runner was not built: ", culprit->mnemonic, " of ",
-                      culprit->label, " failed");
+  if (culprit == nullptr) return "Bazel did not get as far";
+  return absl::StrCat("its ", program, " was not built: ", culprit->mnemonic,
+                      " of ", culprit->label, " failed");
+}
+
+// The record of a variant's probe, or one that says why there is none.
+ProbeRecord CollectProbe(const std::string& variant, const Catalog& catalog,
+                         const BuildOutcome& outcome) {
+  const std::string group = absl::StrCat(kProbeGroup, variant);
+  ProbeRecord failed;
+  failed.set_schema(kProbeSchema);
+  failed.set_variant(variant);
+  if (const auto built = outcome.records.find(group);
+      built != outcome.records.end()) {
+    absl::StatusOr<Records> loaded = LoadRecords({built->second});
+    if (loaded.ok() && loaded->probes.size() == 1) {
+      return std::move(loaded->probes.front());
+    }
+    failed.set_failure(loaded.ok() ? built->second + " is no probe"
+                                   : std::string(loaded.status().message()));
+    return failed;
+  }
+  const FailedAction* failure =
+      FailureOf(outcome, catalog.probes, absl::StrCat(variant, ".probe"));
+  failed.set_failure(
+      failure != nullptr ? HowItEnded(*failure)
+      : outcome.attempted.count(catalog.probes) == 0
+          ? absl::StrCat("Bazel could not prepare ", catalog.probes)
+          : WhyNotBuilt(outcome, catalog, variant, "prober"));
+  return failed;
 }
 
 }  // namespace
@@ -149,13 +184,16 @@ std::vector<std::string> BuildArguments(const CellSelection& selection,
                                         const Catalog& catalog,
                                         const std::string& event_file) {
   const CellSelection defaults;
-  std::vector<std::string> arguments = {
-      "build", catalog.cells,
-      // One failed cell must not cost the others.
-      "--keep_going",
-      // Progress, warnings and errors are enough to read.
-      "--ui_event_filters=-info",
-      absl::StrCat("--build_event_json_file=", event_file)};
+  std::vector<std::string> arguments = {"build", catalog.cells};
+  if (selection.probes) arguments.push_back(catalog.probes);
+  for (std::string argument :
+       {// One failed cell must not cost the others.
+        std::string("--keep_going"),
+        // Progress, warnings and errors are enough to read.
+        std::string("--ui_event_filters=-info"),
+        absl::StrCat("--build_event_json_file=", event_file)}) {
+    arguments.push_back(std::move(argument));
+  }
   if (selection.profile != defaults.profile) {
     arguments.push_back(
         absl::StrCat("--", catalog.flags, ":profile=", selection.profile));
@@ -176,28 +214,36 @@ std::vector<std::string> BuildArguments(const CellSelection& selection,
       }
     }
   }
+  if (selection.probes) {
+    for (const std::string& variant : selection.variants) {
+      arguments.push_back(
+          absl::StrCat("--output_groups=", kProbeGroup, variant));
+    }
+  }
   return arguments;
 }
 
-absl::StatusOr<std::vector<ResultRecord>> CollectRecords(
-    const CellSelection& selection, const Catalog& catalog,
-    const BuildOutcome& outcome) {
-  std::vector<ResultRecord> records;
+absl::StatusOr<Records> CollectRecords(const CellSelection& selection,
+                                       const Catalog& catalog,
+                                       const BuildOutcome& outcome) {
+  Records records;
   std::string usage_error;
+  int built_cells = 0;
   for (const std::string& task : selection.tasks) {
     for (const std::string& variant : selection.variants) {
       for (const uint64_t seed : selection.seeds) {
         const std::string cell = CellName(task, variant, seed);
         if (const auto built = outcome.records.find(cell);
             built != outcome.records.end()) {
-          absl::StatusOr<std::vector<ResultRecord>> loaded =
-              LoadRecords({built->second});
+          absl::StatusOr<Records> loaded = LoadRecords({built->second});
           if (!loaded.ok()) return loaded.status();
-          records.push_back(std::move(loaded->front()));
+          records.cells.push_back(std::move(loaded->cells.front()));
+          ++built_cells;
           continue;
         }
-        const FailedAction* failure = FailureOf(outcome, catalog, cell);
-        ResultRecord& missing = records.emplace_back();
+        const FailedAction* failure =
+            FailureOf(outcome, catalog.cells, absl::StrCat(cell, ".record"));
+        ResultRecord& missing = records.cells.emplace_back();
         missing.set_schema(kRecordSchema);
         missing.set_variant(variant);
         missing.set_task(task);
@@ -205,8 +251,9 @@ absl::StatusOr<std::vector<ResultRecord>> CollectRecords(
         missing.set_seed(seed);
         missing.set_status(STATUS_FAILED);
         missing.set_status_message(
-            failure != nullptr ? HowItEnded(*failure)
-                               : WhyNotBuilt(outcome, catalog, variant));
+            failure != nullptr
+                ? HowItEnded(*failure)
+                : WhyNotBuilt(outcome, catalog, variant, "runner"));
         if (failure != nullptr && failure->exit_code == kUsageError &&
             usage_error.empty()) {
           // Whose words they are is of no interest then.
@@ -216,8 +263,13 @@ absl::StatusOr<std::vector<ResultRecord>> CollectRecords(
       }
     }
   }
-  if (outcome.records.empty() && !usage_error.empty()) {
+  if (built_cells == 0 && !usage_error.empty()) {
     return absl::InvalidArgumentError(usage_error);
+  }
+  if (selection.probes) {
+    for (const std::string& variant : selection.variants) {
+      records.probes.push_back(CollectProbe(variant, catalog, outcome));
+    }
   }
   return records;
 }

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "harness/atomic_file.h"
+#include "harness/probe_record.h"
 #include "harness/record.h"
 #include "reports/testing.h"
 
@@ -17,14 +18,17 @@ namespace mneme {
 namespace {
 
 using testing::Contains;
+using testing::Each;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
 using testing::Not;
 using testing::SizeIs;
 
 Catalog TestCatalog() {
   Catalog catalog;
   catalog.cells = "//:board_cells";
+  catalog.probes = "//:board_probes";
   catalog.flags = "@mneme//reports";
   catalog.variants = {{"linear", "@mneme//attention/linear:linear"},
                       {"softmax", "//mine:softmax"}};
@@ -79,12 +83,20 @@ TEST(CompleteSelection, SettingsAreNameEqualsValue) {
 }
 
 TEST(BuildArguments, DefaultsNeedNoBuildSetting) {
-  EXPECT_THAT(BuildArguments(Complete({}), TestCatalog(), "/tmp/events"),
-              ElementsAre("build", "//:board_cells", "--keep_going",
-                          "--ui_event_filters=-info",
-                          "--build_event_json_file=/tmp/events",
-                          "--output_groups=mqar.linear.0",
-                          "--output_groups=mqar.softmax.0"));
+  EXPECT_THAT(
+      BuildArguments(Complete({}), TestCatalog(), "/tmp/events"),
+      ElementsAre(
+          "build", "//:board_cells", "//:board_probes", "--keep_going",
+          "--ui_event_filters=-info", "--build_event_json_file=/tmp/events",
+          "--output_groups=mqar.linear.0", "--output_groups=mqar.softmax.0",
+          "--output_groups=probe.linear", "--output_groups=probe.softmax"));
+}
+
+TEST(BuildArguments, ProbesCanBeLeftOut) {
+  CellSelection selection;
+  selection.probes = false;
+  EXPECT_THAT(BuildArguments(Complete(selection), TestCatalog(), "/tmp/events"),
+              Each(Not(HasSubstr("probe"))));
 }
 
 TEST(BuildArguments, OnlyWhatWasChosen) {
@@ -125,12 +137,12 @@ TEST(CollectRecords, EachCellHasOne) {
       CellFailure("mqar.linear.0", 134, "step 3\nlinear: out of luck\n\n")};
   const auto records = CollectRecords(Complete({}), TestCatalog(), outcome);
   ASSERT_TRUE(records.ok()) << records.status();
-  ASSERT_THAT(*records, SizeIs(2));
-  EXPECT_EQ((*records)[0].variant(), "linear");
-  EXPECT_EQ((*records)[0].status(), STATUS_FAILED);
-  EXPECT_EQ((*records)[0].status_message(),
+  ASSERT_THAT(records->cells, SizeIs(2));
+  EXPECT_EQ(records->cells[0].variant(), "linear");
+  EXPECT_EQ(records->cells[0].status(), STATUS_FAILED);
+  EXPECT_EQ(records->cells[0].status_message(),
             "killed by signal 6 (Aborted): linear: out of luck");
-  EXPECT_EQ((*records)[1].metrics().accuracy(), 1.0);
+  EXPECT_EQ(records->cells[1].metrics().accuracy(), 1.0);
 }
 
 TEST(CollectRecords, ARunnerThatWasNotBuiltNamesItsOwnFailure) {
@@ -143,12 +155,17 @@ TEST(CollectRecords, ARunnerThatWasNotBuiltNamesItsOwnFailure) {
   outcome.failures = {other, own};
   const auto records = CollectRecords(Complete({}), TestCatalog(), outcome);
   ASSERT_TRUE(records.ok()) << records.status();
-  EXPECT_EQ((*records)[0].status_message(),
+  EXPECT_EQ(records->cells[0].status_message(),
             "its runner was not built: CppCompile of "
             "@mneme//attention/linear:linear failed");
-  EXPECT_EQ((*records)[1].status_message(),
+  EXPECT_EQ(records->cells[1].status_message(),
             "its runner was not built: CppCompile of @mneme//attention/gla:gla "
             "failed");
+  outcome.attempted = {TestCatalog().probes};
+  EXPECT_EQ(
+      CollectRecords(Complete({}), TestCatalog(), outcome)->probes[0].failure(),
+      "its prober was not built: CppCompile of "
+      "@mneme//attention/linear:linear failed");
 }
 
 TEST(CollectRecords, WhatRunnersRefuseIsAUsageError) {
@@ -173,6 +190,50 @@ TEST(CollectRecords, ADamagedRecordIsNamed) {
   outcome.records["mqar.softmax.0"] = path;
   const auto records = CollectRecords(Complete({}), TestCatalog(), outcome);
   EXPECT_THAT(std::string(records.status().message()), HasSubstr(path));
+}
+
+TEST(CollectRecords, EachProbeHasOne) {
+  const std::string cell = testing::TempDir() + "/mqar.softmax.0.record";
+  ASSERT_TRUE(WriteRecord(cell, OkCell("softmax", 1.0)).ok());
+  const std::string probe = testing::TempDir() + "/softmax.probe";
+  ASSERT_TRUE(WriteProbe(probe, CapacityProbe("softmax", 16)).ok());
+  BuildOutcome outcome;
+  outcome.attempted = {TestCatalog().cells, TestCatalog().probes};
+  outcome.records = {{"mqar.softmax.0", cell}, {"probe.softmax", probe}};
+  FailedAction& failure = outcome.failures.emplace_back(
+      CellFailure("linear", 134, "out of luck\n"));
+  failure.label = TestCatalog().probes;
+  failure.output = "bazel-out/bin/reports/probes/linear.probe";
+  const auto records = CollectRecords(Complete({}), TestCatalog(), outcome);
+  ASSERT_TRUE(records.ok()) << records.status();
+  ASSERT_THAT(records->probes, SizeIs(2));
+  EXPECT_EQ(records->probes[0].variant(), "linear");
+  EXPECT_EQ(records->probes[0].failure(),
+            "killed by signal 6 (Aborted): out of luck");
+  EXPECT_EQ(records->probes[1].failure(), "");
+  EXPECT_EQ(records->probes[1].capacity_size(), 2);
+  // Nor is it why linear's cell is missing.
+  EXPECT_EQ(records->cells[0].status_message(), "Bazel did not get as far");
+}
+
+TEST(CollectRecords, NoProbeCostsTheRanking) {
+  const std::string cell = testing::TempDir() + "/mqar.softmax.0.record";
+  ASSERT_TRUE(WriteRecord(cell, OkCell("softmax", 1.0)).ok());
+  const std::string damaged = testing::TempDir() + "/damaged.probe";
+  ASSERT_TRUE(WriteFileAtomically(damaged, "not gzip").ok());
+  BuildOutcome outcome;
+  outcome.attempted = {TestCatalog().cells};
+  outcome.records = {{"mqar.softmax.0", cell}, {"probe.softmax", damaged}};
+  const auto records = CollectRecords(Complete({}), TestCatalog(), outcome);
+  ASSERT_TRUE(records.ok()) << records.status();
+  EXPECT_EQ(records->probes[0].failure(),
+            "Bazel could not prepare //:board_probes");
+  EXPECT_THAT(records->probes[1].failure(), HasSubstr(damaged));
+
+  CellSelection without;
+  without.probes = false;
+  EXPECT_THAT(CollectRecords(Complete(without), TestCatalog(), outcome)->probes,
+              IsEmpty());
 }
 
 }  // namespace

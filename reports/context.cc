@@ -35,7 +35,9 @@ const std::vector<FieldSpec>& FieldSpecs() {
       {"build_mode", "build mode", false,
        [](Cell c) { return c.environment().build_mode(); }},
       {"threads", "threads per cell", true,
-       [](Cell c) { return absl::StrCat(c.timing().threads()); }},
+       [](Cell c) {
+         return c.has_timing() ? absl::StrCat(c.timing().threads()) : "";
+       }},
   };
   return specs;
 }

@@ -72,23 +72,118 @@ std::vector<Field> FieldsOf(const ResultRecord& cell) {
   };
 }
 
+// A point of a curve: of at most one of the two, or of none.
+struct ProbePoint {
+  const CapacityCurve* capacity = nullptr;
+  const ApproximationCurve* approximation = nullptr;
+  int index = 0;
+};
+
+void AppendMeasurement(absl::string_view name, absl::string_view low,
+                       absl::string_view high, const Measurement* measurement,
+                       std::vector<Field>& fields) {
+  const bool there = measurement != nullptr;
+  fields.emplace_back(name, there ? Real(measurement->mean()) : "");
+  fields.emplace_back(low, there ? Real(measurement->low()) : "");
+  fields.emplace_back(high, there ? Real(measurement->high()) : "");
+}
+
+std::vector<Field> FieldsOf(const ProbeRecord& record,
+                            const ProbePoint& point) {
+  const CapacityCurve* capacity = point.capacity;
+  const ApproximationCurve* approximation = point.approximation;
+  const CapacityPoint* held =
+      capacity == nullptr ? nullptr : &capacity->points(point.index);
+  const ApproximationPoint* near =
+      approximation == nullptr ? nullptr : &approximation->points(point.index);
+  std::vector<Field> fields = {
+      {"variant", record.variant()},
+      {"family", record.family()},
+      {"seed", record.failure().empty() ? absl::StrCat(record.seed()) : ""},
+      {"trials", record.trials() > 0 ? absl::StrCat(record.trials()) : ""},
+      {"unsupported", record.unsupported()},
+      {"failure", record.failure()},
+      {"probe", held != nullptr   ? "capacity"
+                : near != nullptr ? "approximation"
+                                  : ""},
+      {"key_dim", held != nullptr ? absl::StrCat(capacity->key_dim()) : ""},
+      {"keys", held != nullptr ? SetupOf(*capacity).keys : ""},
+      {"passes",
+       held != nullptr ? absl::StrCat(SetupOf(*capacity).passes) : ""},
+      {"knob", held != nullptr   ? "pairs"
+               : near != nullptr ? approximation->knob()
+                                 : ""},
+      {"exact", near != nullptr ? approximation->exact() : ""},
+      {"setting", near != nullptr ? approximation->setting() : ""},
+      {"size", held != nullptr   ? absl::StrCat(held->pairs())
+               : near != nullptr ? absl::StrCat(near->size())
+                                 : ""},
+  };
+  AppendMeasurement("recall", "recall_low", "recall_high",
+                    held == nullptr ? nullptr : &held->recall(), fields);
+  AppendMeasurement("cosine", "cosine_low", "cosine_high",
+                    held == nullptr ? nullptr : &held->cosine(), fields);
+  AppendMeasurement("error", "error_low", "error_high",
+                    near == nullptr ? nullptr : &near->error(), fields);
+  AppendMeasurement("pairs_at_90", "pairs_at_90_low", "pairs_at_90_high",
+                    held != nullptr && capacity->has_pairs_at_90()
+                        ? &capacity->pairs_at_90()
+                        : nullptr,
+                    fields);
+  fields.emplace_back("state_bytes", held != nullptr
+                                         ? absl::StrCat(capacity->state_bytes())
+                                         : "");
+  fields.emplace_back("commit", record.environment().commit());
+  fields.emplace_back("date", record.environment().date());
+  return fields;
+}
+
+std::string NamesLine(const std::vector<Field>& fields) {
+  return absl::StrCat(absl::StrJoin(fields, ",",
+                                    [](std::string* out, const Field& field) {
+                                      absl::StrAppend(out, field.first);
+                                    }),
+                      "\n");
+}
+
+std::string ValuesLine(const std::vector<Field>& fields) {
+  return absl::StrCat(absl::StrJoin(fields, ",",
+                                    [](std::string* out, const Field& field) {
+                                      absl::StrAppend(out,
+                                                      Quoted(field.second));
+                                    }),
+                      "\n");
+}
+
 }  // namespace
 
+// Names come from empty records, so that none has to be written twice.
+
 std::string RenderCsv(const Leaderboard& leaderboard) {
-  // The names come from an empty cell, so that none has to be written twice.
-  std::string csv =
-      absl::StrCat(absl::StrJoin(FieldsOf(ResultRecord()), ",",
-                                 [](std::string* out, const Field& field) {
-                                   absl::StrAppend(out, field.first);
-                                 }),
-                   "\n");
+  std::string csv = NamesLine(FieldsOf(ResultRecord()));
   for (const ResultRecord& cell : leaderboard.cells) {
-    absl::StrAppend(&csv,
-                    absl::StrJoin(FieldsOf(cell), ",",
-                                  [](std::string* out, const Field& field) {
-                                    absl::StrAppend(out, Quoted(field.second));
-                                  }),
-                    "\n");
+    absl::StrAppend(&csv, ValuesLine(FieldsOf(cell)));
+  }
+  return csv;
+}
+
+std::string RenderProbesCsv(const Leaderboard& leaderboard) {
+  std::string csv = NamesLine(FieldsOf(ProbeRecord(), {}));
+  for (const Probe& probe : leaderboard.probes) {
+    const ProbeRecord& record = probe.record;
+    for (const CapacityCurve& curve : record.capacity()) {
+      for (int i = 0; i < curve.points_size(); ++i) {
+        absl::StrAppend(&csv, ValuesLine(FieldsOf(record, {&curve, {}, i})));
+      }
+    }
+    for (const ApproximationCurve& curve : record.approximation()) {
+      for (int i = 0; i < curve.points_size(); ++i) {
+        absl::StrAppend(&csv, ValuesLine(FieldsOf(record, {{}, &curve, i})));
+      }
+    }
+    if (record.capacity_size() + record.approximation_size() == 0) {
+      absl::StrAppend(&csv, ValuesLine(FieldsOf(record, {})));
+    }
   }
   return csv;
 }

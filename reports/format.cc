@@ -34,6 +34,17 @@ std::string FormatCount(double count) {
   return text;
 }
 
+std::string FormatFigures(double value) {
+  const double size = std::abs(value);
+  if (size == 0) return "0";
+  if (size < 1e-4) return absl::StrFormat("%.1e", value);
+  if (size >= 99.95) return FormatCount(value);
+  int decimals = 2;
+  for (double limit = 9.995; size >= limit; limit *= 10) --decimals;
+  for (double limit = 0.9995; size < limit; limit /= 10) ++decimals;
+  return absl::StrFormat("%.*f", decimals, value);
+}
+
 std::string FormatBytes(int64_t bytes) {
   if (bytes < 1024) return absl::StrCat(bytes, " B");
   double amount = static_cast<double>(bytes) / 1024;

@@ -22,6 +22,10 @@ std::string FormatScore(double score);
 // 1234567.8 -> "1,234,568".
 std::string FormatCount(double count);
 
+// Three figures, and those before the point: 0.012345 -> "0.0123", 15.29 ->
+// "15.3", 4096 -> "4,096", 0.0000123 -> "1.2e-05".
+std::string FormatFigures(double value);
+
 // 640 -> "640 B", 65536 -> "64.0 KiB".
 std::string FormatBytes(int64_t bytes);
 

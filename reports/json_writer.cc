@@ -76,10 +76,19 @@ Json FromMetrics(const ResultRecord& cell) {
   return json;
 }
 
+Json FromEnvironment(const Environment& environment) {
+  return {{"date", environment.date()},
+          {"commit", environment.commit()},
+          {"machine", environment.machine()},
+          {"cores", environment.cores()},
+          {"simd_target", environment.simd_target()},
+          {"compiler", environment.compiler()},
+          {"build_mode", environment.build_mode()}};
+}
+
 Json FromCell(const ResultRecord& cell) {
   const bool ok = cell.status() == STATUS_OK;
   const Timing& timing = cell.timing();
-  const Environment& environment = cell.environment();
   // Not measured, rather than 0.
   const auto measured = [ok](auto value) {
     return ok || value > 0 ? Json(value) : Json(nullptr);
@@ -110,15 +119,71 @@ Json FromCell(const ResultRecord& cell) {
         {"task", FromSettings(cell.task_options())},
         {"model", FromSettings(cell.model_options())},
         {"train", FromSettings(cell.train_options())}}},
-      {"environment",
-       {{"date", environment.date()},
-        {"commit", environment.commit()},
-        {"machine", environment.machine()},
-        {"cores", environment.cores()},
-        {"simd_target", environment.simd_target()},
-        {"compiler", environment.compiler()},
-        {"build_mode", environment.build_mode()}}},
+      {"environment", FromEnvironment(cell.environment())},
   };
+}
+
+Json FromMeasurement(const Measurement& measurement) {
+  return {{"mean", measurement.mean()},
+          {"low", measurement.low()},
+          {"high", measurement.high()}};
+}
+
+Json FromCapacity(const CapacityCurve& curve) {
+  Json points = Json::array();
+  for (const CapacityPoint& point : curve.points()) {
+    points.push_back({{"pairs", point.pairs()},
+                      {"recall", FromMeasurement(point.recall())},
+                      {"cosine", FromMeasurement(point.cosine())}});
+  }
+  const CapacitySetup setup = SetupOf(curve);
+  return {{"key_dim", setup.key_dim},
+          {"keys", setup.keys},
+          {"passes", setup.passes},
+          {"pairs_at_90", curve.has_pairs_at_90()
+                              ? FromMeasurement(curve.pairs_at_90())
+                              : Json(nullptr)},
+          {"state_bytes", curve.state_bytes()},
+          {"pairs_at_90_per_kib", OrNull(PairsPerKib(curve))},
+          {"points", std::move(points)}};
+}
+
+Json FromApproximation(const ApproximationCurve& curve) {
+  Json points = Json::array();
+  for (const ApproximationPoint& point : curve.points()) {
+    points.push_back(
+        {{"size", point.size()}, {"error", FromMeasurement(point.error())}});
+  }
+  return {{"knob", curve.knob()},
+          {"exact", curve.exact()},
+          {"setting", curve.setting()},
+          {"points", std::move(points)}};
+}
+
+Json FromProbe(const ProbeRecord& record) {
+  Json capacity = Json::array(), approximation = Json::array();
+  for (const CapacityCurve& curve : record.capacity()) {
+    capacity.push_back(FromCapacity(curve));
+  }
+  for (const ApproximationCurve& curve : record.approximation()) {
+    approximation.push_back(FromApproximation(curve));
+  }
+  const auto or_null = [](const std::string& text) {
+    return text.empty() ? Json(nullptr) : Json(text);
+  };
+  return {{"variant", record.variant()},
+          {"family", record.family()},
+          {"variant_version", record.variant_version()},
+          {"options", FromSettings(record.variant_options())},
+          {"seed", record.seed()},
+          {"trials", record.trials()},
+          {"unsupported", or_null(record.unsupported())},
+          {"failure", or_null(record.failure())},
+          {"capacity", std::move(capacity)},
+          {"approximation", std::move(approximation)},
+          {"seconds",
+           record.failure().empty() ? Json(record.seconds()) : Json(nullptr)},
+          {"environment", FromEnvironment(record.environment())}};
 }
 
 Json FromContext(const Context& context) {
@@ -181,10 +246,15 @@ std::string RenderJson(const Leaderboard& leaderboard) {
   for (const Board& board : leaderboard.boards) {
     rankings.push_back(FromBoard(board));
   }
+  Json probes = Json::array();
+  for (const Probe& probe : leaderboard.probes) {
+    probes.push_back(FromProbe(probe.record));
+  }
   const Json document = {{"schema", 1},
                          {"context", FromContext(leaderboard.context)},
                          {"cells", std::move(cells)},
-                         {"rankings", std::move(rankings)}};
+                         {"rankings", std::move(rankings)},
+                         {"probes", std::move(probes)}};
   return document.dump(/*indent=*/1, ' ', /*ensure_ascii=*/false,
                        Json::error_handler_t::replace) +
          "\n";

@@ -12,8 +12,15 @@
 //               "state_bytes", "parameters", "train_tokens_per_second",
 //               "options": {"variant", "task", "model", "train"}, ...}],
 //    "rankings": [{"task", "profile", "rows": [{"variant", "rank": [1, 2],
-//                  "accuracy", "interval": [low, high], ...}]}]}
+//                  "accuracy", "interval": [low, high], ...}]}],
+//    "probes": [{"variant", "unsupported", "failure", "trials",
+//                "capacity": [{"key_dim", "keys", "passes", "pairs_at_90",
+//                              "state_bytes", "pairs_at_90_per_kib",
+//                              "points": [{"pairs", "recall", "cosine"}]}],
+//                "approximation": [{"knob", "exact", "setting",
+//                                   "points": [{"size", "error"}]}], ...}]}
 //
+// A measurement of a probe is {"mean", "low", "high"}.
 // Numbers are numbers. What a cell that is not ok did not measure is null. A
 // context field on which cells differ is an array of its values, most frequent
 // first; one that nobody knows is null.

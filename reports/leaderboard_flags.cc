@@ -16,10 +16,10 @@ namespace {
 
 // `seeds` are taken as text: CLI11 would take -1 for the largest seed of all.
 void DeclareFlags(CLI::App& app, LeaderboardFlags& flags,
-                  std::vector<std::string>& seeds) {
+                  std::vector<std::string>& seeds, bool& no_probes) {
   CellSelection& selection = flags.selection;
   app.description(
-      "Trains and ranks variants; prints the table, writes the "
+      "Trains, ranks and probes variants; prints the table, writes the "
       "page.");
   CLI::Option* chosen[] = {
       app.add_option("--variants", selection.variants,
@@ -42,10 +42,12 @@ void DeclareFlags(CLI::App& app, LeaderboardFlags& flags,
                  "when absent");
   CLI::Option* records =
       app.add_option("--records", flags.records,
-                     "Report on these result records, files or directories, "
-                     "and build nothing")
+                     "Report on these records of cells and probes, files or "
+                     "directories, and build nothing")
           ->delimiter(',');
   for (CLI::Option* option : chosen) option->excludes(records);
+  app.add_flag("--no-probes", no_probes,
+               "Leave out what each memory holds without training");
   app.add_flag("--json", flags.json,
                "Print leaderboard.json instead of the table");
   app.add_flag("--no-color", flags.no_color, "No colours on the terminal");
@@ -83,7 +85,8 @@ absl::StatusOr<LeaderboardFlags> ParseLeaderboardFlags(
   LeaderboardFlags flags;
   std::vector<std::string> seeds;
   CLI::App app;
-  DeclareFlags(app, flags, seeds);
+  bool no_probes = false;
+  DeclareFlags(app, flags, seeds, no_probes);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
@@ -95,6 +98,7 @@ absl::StatusOr<LeaderboardFlags> ParseLeaderboardFlags(
   if (app.remaining_size() > 0) {
     return UnknownFlag(app, app.remaining().front());
   }
+  flags.selection.probes = !no_probes;
   if (absl::Status status = ParseSeeds(seeds, flags.selection.seeds);
       !status.ok()) {
     return status;

@@ -14,9 +14,11 @@
 namespace mneme {
 
 struct LeaderboardFlags {
-  CellSelection selection;           // names not yet checked
-  std::vector<std::string> records;  // as typed; when not empty, no selection
-  std::string out;                   // as typed, or ""
+  CellSelection selection;  // names not yet checked
+  // As typed; when not empty, nothing of the selection counts but whether
+  // probes are wanted.
+  std::vector<std::string> records;
+  std::string out;  // as typed, or ""
   bool json = false;
   bool no_color = false;
   // Not empty when help was asked for: then print it, and do nothing else.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Builds and trains the chosen cells through Bazel, prints the ranking and
-// writes the page:
+// Builds and trains the chosen cells through Bazel, probes the variants, prints
+// the ranking and writes the page:
 //
 //   bazelw run //reports:leaderboard -- --variants=softmax,linear --seeds=0,1,2
 //
@@ -9,8 +9,8 @@
 // like this one for any workspace.
 //
 // The ranking goes to standard output, all else to standard error. Exit codes:
-// 0 all well, 1 failed, 2 wrong usage, 3 some cell has no result (the report is
-// written all the same), 130 interrupted.
+// 0 all well, 1 failed, 2 wrong usage, 3 some cell or probe has no result (the
+// report is written all the same), 130 interrupted.
 
 #include <unistd.h>
 
@@ -106,10 +106,11 @@ absl::StatusOr<std::string> MakeTemporaryFile() {
   return path;
 }
 
-// Has Bazel build the cells of a complete selection.
-absl::StatusOr<std::vector<ResultRecord>> BuildRecords(
-    const CellSelection& selection, const Catalog& catalog,
-    const std::string& workspace, bool no_color) {
+// Has Bazel build the cells and probes of a complete selection.
+absl::StatusOr<Records> BuildRecords(const CellSelection& selection,
+                                     const Catalog& catalog,
+                                     const std::string& workspace,
+                                     bool no_color) {
   absl::StatusOr<std::string> events = MakeTemporaryFile();
   if (!events.ok()) return events.status();
   const absl::Cleanup remover = [&events] { unlink(events->c_str()); };
@@ -130,9 +131,9 @@ absl::StatusOr<std::vector<ResultRecord>> BuildRecords(
   absl::StatusOr<std::string> json_lines = ReadFile(*events);
   if (!json_lines.ok()) return json_lines.status();
   absl::StatusOr<BuildOutcome> outcome =
-      ParseBuildEvents(*json_lines, catalog.cells);
+      ParseBuildEvents(*json_lines, {catalog.cells, catalog.probes});
   if (!outcome.ok()) return outcome.status();
-  if (!outcome->attempted) {
+  if (outcome->attempted.count(catalog.cells) == 0) {
     return absl::InternalError(absl::StrCat("Bazel could not prepare ",
                                             catalog.cells,
                                             "; its messages above say "
@@ -165,14 +166,16 @@ int Run(const LeaderboardFlags& flags) {
   for (const std::string& path : flags.records) {
     paths.push_back(Absolute(path));
   }
-  absl::StatusOr<std::vector<ResultRecord>> records =
+  absl::StatusOr<Records> records =
       paths.empty()
           ? BuildRecords(*selection, catalog, workspace, flags.no_color)
           : LoadRecords(paths);
   if (Interrupted()) return Fail(kInterrupt, "interrupted; nothing written");
   if (!records.ok()) return Fail(records.status());
+  if (!flags.selection.probes) records->probes.clear();
 
-  Leaderboard leaderboard = MakeLeaderboard(*std::move(records));
+  Leaderboard leaderboard =
+      MakeLeaderboard(std::move(records->cells), std::move(records->probes));
   leaderboard.command = catalog.command;
   if (absl::Status status = WriteReport(leaderboard, directory); !status.ok()) {
     return Fail(status);
@@ -183,8 +186,8 @@ int Run(const LeaderboardFlags& flags) {
                            : RenderTable(leaderboard, style))
             << std::flush;
   std::cerr << "\nreport: " << directory
-            << " (leaderboard.json, .csv, .md)\npage: xdg-open " << directory
-            << "/" << kPageName << "\n";
+            << " (leaderboard.json, .csv, .md, probes.csv)\npage: xdg-open "
+            << directory << "/" << kPageName << "\n";
   return leaderboard.IsComplete() ? kSuccess : kIncomplete;
 }
 

@@ -69,6 +69,70 @@ std::string BoardTable(const Board& board) {
   return table;
 }
 
+// A row for each memory, and for each setup a column for pairs with
+// their interval and one for pairs per KiB of state.
+std::string CapacityTable(absl::Span<const Probe> probes) {
+  const std::vector<CapacitySetup> setups = CapacitySetups(probes);
+  std::string table = "\n| variant |";
+  for (const CapacitySetup& setup : setups) {
+    absl::StrAppend(&table, " d=", Escaped(setup.Title()), " | per KiB |");
+  }
+  absl::StrAppend(&table, "\n|---|");
+  for (size_t i = 0; i < setups.size(); ++i) {
+    absl::StrAppend(&table, "---:|---:|");
+  }
+  for (const Probe* probe : ByCapacity(probes)) {
+    absl::StrAppend(&table, "\n| ", Escaped(probe->variant), " |");
+    for (const CapacitySetup& setup : setups) {
+      const CapacityCurve* curve = CurveAt(*probe, setup);
+      if (curve == nullptr) {
+        absl::StrAppend(&table, " – | – |");
+        continue;
+      }
+      const std::string interval = PairsIntervalText(*curve);
+      const std::string ratio = PairsPerKibText(*curve);
+      absl::StrAppend(&table, " ", Escaped(PairsText(*curve)),
+                      interval.empty() ? "" : absl::StrCat(" (", interval, ")"),
+                      " | ", ratio.empty() ? "–" : ratio, " |");
+    }
+  }
+  return absl::StrCat(table, "\n");
+}
+
+std::string CapacitySection(absl::Span<const Probe> probes) {
+  std::string section = "## Pairs held at 90% recall, without training\n";
+  if (!CapacitySetups(probes).empty()) {
+    absl::StrAppend(&section, CapacityTable(probes));
+  }
+  for (const Unprobed& unprobed : WhyUnprobed(probes)) {
+    absl::StrAppend(&section, "\nNot probed: ",
+                    Escaped(absl::StrJoin(unprobed.variants, ", ")), ": ",
+                    Escaped(unprobed.reason), "\n");
+  }
+  return section;
+}
+
+std::string ApproximationTable(absl::Span<const Probe> probes) {
+  std::string table =
+      "## Errors of approximations\n\n"
+      "| approximation | of | setting | error by size |\n|---|---|---|---|";
+  for (const Probe* probe : Approximations(probes)) {
+    for (int i = 0; i < probe->record.approximation_size(); ++i) {
+      const ApproximationCurve& curve = probe->record.approximation(i);
+      absl::StrAppend(
+          &table, "\n| ", Escaped(ApproximationName(*probe, i)), " | ",
+          Escaped(curve.exact()), " | ", Escaped(curve.setting()), " | ",
+          absl::StrJoin(curve.points(), ", ",
+                        [](std::string* out, const ApproximationPoint& point) {
+                          absl::StrAppend(out, point.size(), ": ",
+                                          FormatFigures(point.error().mean()));
+                        }),
+          " |");
+    }
+  }
+  return absl::StrCat(table, "\n");
+}
+
 std::string ContextLines(const Context& context) {
   std::string lines = absl::StrCat("- date: ", Escaped(context.date), "\n");
   for (const ContextField& field : context.fields) {
@@ -93,6 +157,12 @@ std::string RenderMarkdown(const Leaderboard& leaderboard) {
   std::vector<std::string> parts = {"# Mneme leaderboard\n"};
   for (const Board& board : leaderboard.boards) {
     parts.push_back(BoardTable(board));
+  }
+  if (!leaderboard.probes.empty()) {
+    parts.push_back(CapacitySection(leaderboard.probes));
+  }
+  if (!Approximations(leaderboard.probes).empty()) {
+    parts.push_back(ApproximationTable(leaderboard.probes));
   }
   parts.push_back(ContextLines(leaderboard.context));
   return absl::StrJoin(parts, "\n");

@@ -5,16 +5,20 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 #include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "harness/probe_record.h"
 #include "harness/record.h"
 
 namespace mneme {
 namespace {
 
 namespace fs = std::filesystem;
+
+bool IsProbe(const fs::path& path) { return path.extension() == ".probe"; }
 
 // Appends the record files below a directory, in sorted order.
 absl::Status AppendRecordFiles(const std::string& directory,
@@ -24,7 +28,7 @@ absl::Status AppendRecordFiles(const std::string& directory,
   const auto options = fs::directory_options::follow_directory_symlink;
   for (auto it = fs::recursive_directory_iterator(directory, options, error);
        !error && it != fs::end(it); it.increment(error)) {
-    if (it->path().extension() == ".record") {
+    if (it->path().extension() == ".record" || IsProbe(it->path())) {
       found.push_back(it->path().string());
     }
   }
@@ -34,7 +38,7 @@ absl::Status AppendRecordFiles(const std::string& directory,
   }
   if (found.empty()) {
     return absl::NotFoundError(
-        absl::StrCat("there is no *.record file in ", directory));
+        absl::StrCat("there is no *.record or *.probe file in ", directory));
   }
   std::sort(found.begin(), found.end());
   files.insert(files.end(), found.begin(), found.end());
@@ -63,6 +67,82 @@ absl::Status CheckMetrics(const Metrics& metrics) {
   return absl::OkStatus();
 }
 
+bool Within(const Measurement& measurement, double low, double high) {
+  for (const double value :
+       {measurement.mean(), measurement.low(), measurement.high()}) {
+    if (!(value >= low && value <= high)) return false;
+  }
+  return true;
+}
+
+constexpr double kLargest = std::numeric_limits<double>::max();
+
+absl::Status CheckCapacity(const CapacityCurve& curve) {
+  // A rounded cosine may be a little more than 1.
+  constexpr double kCosineBound = 1 + 1e-5;
+  if (curve.key_dim() < 1 || curve.points().empty() ||
+      curve.state_bytes() < 0) {
+    return absl::DataLossError("it has a capacity curve of nothing");
+  }
+  int64_t fewer = 0;
+  for (const CapacityPoint& point : curve.points()) {
+    if (point.pairs() <= fewer) {
+      return absl::DataLossError(
+          absl::StrCat("its numbers of pairs do not rise at ", point.pairs()));
+    }
+    fewer = point.pairs();
+    if (!Within(point.recall(), 0, 1) ||
+        !Within(point.cosine(), -kCosineBound, kCosineBound)) {
+      return absl::DataLossError(absl::StrCat("its recall or cosine of ",
+                                              point.pairs(), " pairs is none"));
+    }
+  }
+  if (curve.has_pairs_at_90() && !Within(curve.pairs_at_90(), 0, kLargest)) {
+    return absl::DataLossError("its pairs at 90% recall are not >= 0");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckApproximation(const ApproximationCurve& curve) {
+  int64_t smaller = -1;
+  for (const ApproximationPoint& point : curve.points()) {
+    if (point.size() <= smaller) {
+      return absl::DataLossError(absl::StrCat(
+          "its sizes of ", curve.knob(), " do not rise at ", point.size()));
+    }
+    smaller = point.size();
+    if (!Within(point.error(), 0, kLargest)) {
+      return absl::DataLossError(absl::StrCat("its error at ", point.size(),
+                                              " ", curve.knob(), " is none"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// LoadRecords' for one file.
+absl::Status AppendRecord(const std::string& file, Records& records) {
+  const auto in_file = [&file](const absl::Status& status) {
+    return absl::Status(status.code(),
+                        absl::StrCat(file, ": ", status.message()));
+  };
+  if (IsProbe(file)) {
+    absl::StatusOr<ProbeRecord> probe = ReadProbe(file);
+    if (!probe.ok()) return probe.status();
+    if (absl::Status status = CheckProbe(*probe); !status.ok()) {
+      return in_file(status);
+    }
+    records.probes.push_back(*std::move(probe));
+    return absl::OkStatus();
+  }
+  absl::StatusOr<ResultRecord> record = ReadRecord(file);
+  if (!record.ok()) return record.status();
+  if (absl::Status status = CheckRecord(*record); !status.ok()) {
+    return in_file(status);
+  }
+  records.cells.push_back(*std::move(record));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status CheckRecord(const ResultRecord& record) {
@@ -79,8 +159,29 @@ absl::Status CheckRecord(const ResultRecord& record) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<ResultRecord>> LoadRecords(
-    absl::Span<const std::string> paths) {
+absl::Status CheckProbe(const ProbeRecord& record) {
+  if (record.schema() != kProbeSchema) {
+    return absl::DataLossError(absl::StrCat("its schema is ", record.schema(),
+                                            ", this program reads ",
+                                            kProbeSchema));
+  }
+  if (record.variant().empty()) {
+    return absl::DataLossError("it lacks its variant");
+  }
+  for (const CapacityCurve& curve : record.capacity()) {
+    if (absl::Status status = CheckCapacity(curve); !status.ok()) {
+      return status;
+    }
+  }
+  for (const ApproximationCurve& curve : record.approximation()) {
+    if (absl::Status status = CheckApproximation(curve); !status.ok()) {
+      return status;
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Records> LoadRecords(absl::Span<const std::string> paths) {
   std::vector<std::string> files;
   for (const std::string& path : paths) {
     std::error_code ignored;
@@ -92,15 +193,11 @@ absl::StatusOr<std::vector<ResultRecord>> LoadRecords(
       return status;
     }
   }
-  std::vector<ResultRecord> records;
+  Records records;
   for (const std::string& file : files) {
-    absl::StatusOr<ResultRecord> record = ReadRecord(file);
-    if (!record.ok()) return record.status();
-    if (absl::Status status = CheckRecord(*record); !status.ok()) {
-      return absl::Status(status.code(),
-                          absl::StrCat(file, ": ", status.message()));
+    if (absl::Status status = AppendRecord(file, records); !status.ok()) {
+      return status;
     }
-    records.push_back(*std::move(record));
   }
   return records;
 }

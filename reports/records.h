@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Result records from files, checked before anybody computes with them.
+// Records from files, checked before anybody computes with them.
 
 #ifndef MNEME_REPORTS_RECORDS_H_
 #define MNEME_REPORTS_RECORDS_H_
@@ -11,20 +11,30 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "harness/probe.pb.h"
 #include "harness/result.pb.h"
 
 namespace mneme {
 
+struct Records {
+  std::vector<ResultRecord> cells;
+  std::vector<ProbeRecord> probes;
+};
+
 // The records in `paths`: files, and directories searched through for files
-// named *.record, in sorted order. Errors name the file: NotFound when it is
-// missing, or a directory holds none; DataLoss when it is damaged, or holds
-// what no run could have written.
-absl::StatusOr<std::vector<ResultRecord>> LoadRecords(
-    absl::Span<const std::string> paths);
+// named *.record or *.probe, in sorted order. What is named *.probe is taken
+// for a probe, any other file for a cell. Errors name the file: NotFound when
+// it is missing, or a directory holds none; DataLoss when it is damaged, or
+// holds what no run could have written.
+absl::StatusOr<Records> LoadRecords(absl::Span<const std::string> paths);
 
 // DataLoss when a record lacks its names, is of another schema, or has scores
 // that are none.
 absl::Status CheckRecord(const ResultRecord& record);
+
+// DataLoss when a probe lacks its variant, is of another schema, or has figures
+// that are none.
+absl::Status CheckProbe(const ProbeRecord& record);
 
 }  // namespace mneme
 

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "harness/atomic_file.h"
+#include "harness/probe_record.h"
 #include "harness/record.h"
 #include "reports/testing.h"
 
@@ -43,10 +44,26 @@ TEST(LoadRecords, SearchesDirectoriesInOrder) {
   ASSERT_TRUE(WriteFileAtomically(directory + "/notes.txt", "hello").ok());
   const auto records = LoadRecords({directory});
   ASSERT_TRUE(records.ok()) << records.status();
-  ASSERT_THAT(*records, SizeIs(2));
-  EXPECT_EQ((*records)[0].variant(), "a");
-  EXPECT_THAT(*LoadRecords({directory + "/quick/b.record", directory}),
+  ASSERT_THAT(records->cells, SizeIs(2));
+  EXPECT_EQ(records->cells[0].variant(), "a");
+  EXPECT_THAT(LoadRecords({directory + "/quick/b.record", directory})->cells,
               SizeIs(3));
+}
+
+TEST(LoadRecords, TellsProbesFromCells) {
+  const std::string directory = Directory();
+  ASSERT_TRUE(WriteRecord(directory + "/a.record", OkCell("a", 0.5)).ok());
+  ASSERT_TRUE(
+      WriteProbe(directory + "/quick/b.probe", CapacityProbe("b", 0.5)).ok());
+  for (const auto& records :
+       {LoadRecords({directory}),
+        LoadRecords({directory + "/quick/b.probe", directory + "/a.record"})}) {
+    ASSERT_TRUE(records.ok()) << records.status();
+    EXPECT_THAT(records->cells, SizeIs(1));
+    ASSERT_THAT(records->probes, SizeIs(1));
+    EXPECT_EQ(records->probes[0].variant(), "b");
+  }
+  EXPECT_TRUE(LoadRecords({directory + "/quick"}).ok()) << "probes alone";
 }
 
 TEST(LoadRecords, NamesWhatIsMissing) {
@@ -97,6 +114,45 @@ TEST(CheckRecord, RefusesWhatNoRunCouldHaveWritten) {
   }));
   EXPECT_TRUE(refused([](ResultRecord& r) {
     r.mutable_metrics()->mutable_curve(0)->set_validation_accuracy(2);
+  }));
+}
+
+TEST(CheckProbe, RefusesWhatNoProbeCouldHaveWritten) {
+  EXPECT_TRUE(CheckProbe(CapacityProbe("a", 0.5)).ok());
+  EXPECT_TRUE(CheckProbe(CapacityProbe("a", 16)).ok());
+  EXPECT_TRUE(CheckProbe(ApproximationProbe("a", "features")).ok());
+  EXPECT_TRUE(CheckProbe(UnsupportedProbe("a", "has no memory")).ok());
+  const auto refused = [](void (*spoil)(ProbeRecord&)) {
+    ProbeRecord record = CapacityProbe("a", 0.5);
+    *record.add_approximation() =
+        ApproximationProbe("a", "features").approximation(0);
+    EXPECT_TRUE(CheckProbe(record).ok());
+    spoil(record);
+    return absl::IsDataLoss(CheckProbe(record));
+  };
+  using Record = ProbeRecord&;
+  EXPECT_TRUE(refused([](Record r) { r.set_schema(2); }));
+  EXPECT_TRUE(refused([](Record r) { r.clear_variant(); }));
+  EXPECT_TRUE(refused([](Record r) { r.mutable_capacity(0)->clear_points(); }));
+  EXPECT_TRUE(refused([](Record r) { r.mutable_capacity(0)->set_key_dim(0); }));
+  EXPECT_TRUE(refused([](Record r) {
+    r.mutable_capacity(0)->mutable_points(1)->set_pairs(1);
+  }));
+  EXPECT_TRUE(refused([](Record r) {
+    r.mutable_capacity(0)->mutable_points(1)->mutable_recall()->set_low(-1);
+  }));
+  EXPECT_TRUE(refused([](Record r) {
+    r.mutable_capacity(0)->mutable_points(1)->mutable_cosine()->set_mean(NAN);
+  }));
+  EXPECT_TRUE(refused([](Record r) {
+    r.mutable_capacity(0)->mutable_pairs_at_90()->set_high(INFINITY);
+  }));
+  EXPECT_TRUE(refused([](Record r) {
+    r.mutable_approximation(0)->mutable_points(0)->set_size(-1);
+  }));
+  EXPECT_TRUE(refused([](Record r) {
+    r.mutable_approximation(0)->mutable_points(0)->mutable_error()->set_mean(
+        -1);
   }));
 }
 

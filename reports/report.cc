@@ -23,6 +23,7 @@ absl::Status WriteReport(const Leaderboard& leaderboard,
       {"leaderboard.json", RenderJson(leaderboard)},
       {"leaderboard.csv", RenderCsv(leaderboard)},
       {"leaderboard.md", RenderMarkdown(leaderboard)},
+      {"probes.csv", RenderProbesCsv(leaderboard)},
       {kPageName, *std::move(page)},
   };
   for (const auto& [name, contents] : files) {

@@ -167,6 +167,24 @@ std::string RenderBoard(const Board& board, const TerminalStyle& style) {
   return out;
 }
 
+// What was probed is for the page; what was not is said.
+std::string ProbeLines(const Leaderboard& leaderboard) {
+  int measured = 0;
+  for (const Probe& probe : leaderboard.probes) {
+    const ProbeRecord& record = probe.record;
+    measured += record.capacity_size() + record.approximation_size() > 0;
+  }
+  std::string lines =
+      absl::StrCat("probes: ", measured, "/", leaderboard.probes.size(),
+                   " variants measured without training\n");
+  for (const Probe& probe : leaderboard.probes) {
+    if (probe.record.failure().empty()) continue;
+    absl::StrAppend(&lines, kGap, OneLine(probe.variant), ": ",
+                    OneLine(probe.record.failure()), "\n");
+  }
+  return lines;
+}
+
 }  // namespace
 
 std::string RenderTable(const Leaderboard& leaderboard,
@@ -186,6 +204,7 @@ std::string RenderTable(const Leaderboard& leaderboard,
                       }),
         "\n"));
   }
+  if (!leaderboard.probes.empty()) parts.push_back(ProbeLines(leaderboard));
   return absl::StrJoin(parts, "\n");
 }
 

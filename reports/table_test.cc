@@ -84,6 +84,17 @@ TEST(Table, MixedMachinesAreNoted) {
               HasSubstr("note: cells differ in SIMD target: AVX2 (1), AVX3"));
 }
 
+TEST(Table, ProbesThatFailedAreNoted) {
+  const std::string table = RenderTable(
+      MakeLeaderboard({OkCell("softmax", 1.0)},
+                      {CapacityProbe("softmax", 16),
+                       UnsupportedProbe("mean", "has no memory"),
+                       FailedProbe("gla", "exit code 1: \033[2Jno luck")}),
+      {80, false});
+  EXPECT_THAT(table, HasSubstr("\nprobes: 1/3 variants measured without "
+                               "training\n  gla: exit code 1:  [2Jno luck\n"));
+}
+
 TEST(Terminal, AFileHasNoColourAndNoWidth) {
   unsetenv("COLUMNS");
   FILE* file = tmpfile();

@@ -14,6 +14,40 @@ void AddSetting(google::protobuf::RepeatedPtrField<Setting>* settings,
   setting->set_value(value);
 }
 
+void SetEnvironment(Environment& environment) {
+  environment.set_machine("Example CPU @ 2.0GHz");
+  environment.set_cores(2);
+  environment.set_simd_target("AVX2");
+  environment.set_compiler("gcc 12.2.0");
+  environment.set_build_mode("opt");
+  environment.set_commit("0123456789ab");
+  environment.set_date("2025-11-22T04:05:06Z");
+}
+
+void SetMeasurement(Measurement* measurement, double mean, double deviation) {
+  measurement->set_mean(mean);
+  measurement->set_low(mean - deviation);
+  measurement->set_high(mean + deviation);
+}
+
+ProbeRecord BareProbe(const std::string& variant) {
+  ProbeRecord probe;
+  probe.set_schema(1);
+  probe.set_variant(variant);
+  return probe;
+}
+
+ProbeRecord MeasuredProbe(const std::string& variant) {
+  ProbeRecord probe = BareProbe(variant);
+  probe.set_family("attention");
+  probe.set_variant_version(1);
+  AddSetting(probe.mutable_variant_options(), "heads", "2");
+  probe.set_trials(10);
+  probe.set_seconds(1.5);
+  SetEnvironment(*probe.mutable_environment());
+  return probe;
+}
+
 ResultRecord BareCell(const std::string& variant, uint64_t seed) {
   ResultRecord cell;
   cell.set_schema(1);
@@ -64,14 +98,7 @@ ResultRecord OkCell(const std::string& variant, double accuracy,
   cell.mutable_timing()->set_train_tokens_per_second(150000);
   cell.mutable_timing()->set_threads(1);
 
-  Environment& environment = *cell.mutable_environment();
-  environment.set_machine("Example CPU @ 2.0GHz");
-  environment.set_cores(2);
-  environment.set_simd_target("AVX2");
-  environment.set_compiler("gcc 12.2.0");
-  environment.set_build_mode("opt");
-  environment.set_commit("0123456789ab");
-  environment.set_date("2025-11-22T04:05:06Z");
+  SetEnvironment(*cell.mutable_environment());
   cell.set_parameters(37312);
   cell.set_state_bytes(16640);
   cell.set_state_tokens(64);
@@ -92,6 +119,60 @@ ResultRecord FailedCell(const std::string& variant, const std::string& message,
   cell.set_status(STATUS_FAILED);
   cell.set_status_message(message);
   return cell;
+}
+
+ProbeRecord CapacityProbe(const std::string& variant, double pairs_per_dim) {
+  constexpr double kMostPerDim = 8;
+  ProbeRecord probe = MeasuredProbe(variant);
+  for (const int64_t key_dim : {16, 64}) {
+    CapacityCurve& curve = *probe.add_capacity();
+    curve.set_key_dim(key_dim);
+    curve.set_state_bytes(256 * key_dim);
+    const double held = pairs_per_dim * static_cast<double>(key_dim);
+    for (double per_dim = 0.125; per_dim <= kMostPerDim; per_dim *= 2) {
+      CapacityPoint& point = *curve.add_points();
+      point.set_pairs(std::lround(per_dim * static_cast<double>(key_dim)));
+      const double load = per_dim / pairs_per_dim;
+      const double recall = 1 / (1 + load * load / 9);  // 0.9 at a load of 1
+      const double deviation = 0.1 * recall * (1 - recall);
+      SetMeasurement(point.mutable_recall(), recall, deviation);
+      SetMeasurement(point.mutable_cosine(), recall, deviation);
+    }
+    if (pairs_per_dim <= kMostPerDim) {
+      SetMeasurement(curve.mutable_pairs_at_90(), held, 0.05 * held);
+    }
+  }
+  return probe;
+}
+
+ProbeRecord ApproximationProbe(const std::string& variant,
+                               const std::string& knob) {
+  ProbeRecord probe = MeasuredProbe(variant);
+  ApproximationCurve& curve = *probe.add_approximation();
+  curve.set_knob(knob);
+  curve.set_exact("softmax");
+  curve.set_setting("1,024 tokens");
+  for (const int64_t size : {16, 64, 256}) {
+    ApproximationPoint& point = *curve.add_points();
+    point.set_size(size);
+    const double error = 1 / static_cast<double>(size);
+    SetMeasurement(point.mutable_error(), error, 0.1 * error);
+  }
+  return probe;
+}
+
+ProbeRecord UnsupportedProbe(const std::string& variant,
+                             const std::string& reason) {
+  ProbeRecord probe = MeasuredProbe(variant);
+  probe.set_unsupported(reason);
+  return probe;
+}
+
+ProbeRecord FailedProbe(const std::string& variant,
+                        const std::string& message) {
+  ProbeRecord probe = BareProbe(variant);
+  probe.set_failure(message);
+  return probe;
 }
 
 }  // namespace mneme

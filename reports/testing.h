@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <string>
 
+#include "harness/probe.pb.h"
 #include "harness/result.pb.h"
 
 namespace mneme {
@@ -23,6 +24,23 @@ ResultRecord DivergedCell(const std::string& variant, uint64_t seed = 0);
 // One of which nothing is known but that it failed, as the driver makes them.
 ResultRecord FailedCell(const std::string& variant, const std::string& message,
                         uint64_t seed = 0);
+
+// A probe at key dimensions 16 and 64, whose memory holds `pairs_per_dim` times
+// as many pairs at 90% recall as it has dimensions, in a state of 4 KiB and 16
+// KiB; it was tried up to eight times as many, and what holds more has no
+// estimate.
+ProbeRecord CapacityProbe(const std::string& variant, double pairs_per_dim);
+
+// One whose error is 1 / size for 16, 64 and 256 of `knob`.
+ProbeRecord ApproximationProbe(const std::string& variant,
+                               const std::string& knob);
+
+// One that says why there is nothing to probe.
+ProbeRecord UnsupportedProbe(const std::string& variant,
+                             const std::string& reason);
+
+// One that failed, as the driver makes them.
+ProbeRecord FailedProbe(const std::string& variant, const std::string& message);
 
 }  // namespace mneme
 

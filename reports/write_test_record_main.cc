@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // write_test_record VARIANT ACCURACY SEED FILE: a record for shell tests. An
-// accuracy below 0 is a run that diverged.
+// accuracy below 0 is a run that diverged. A file named *.probe becomes a probe
+// that holds ACCURACY pairs for each key dimension.
 
 #include <cstdlib>
 #include <iostream>
 
+#include "absl/strings/match.h"
+#include "harness/probe_record.h"
 #include "harness/record.h"
 #include "reports/testing.h"
 
@@ -16,10 +19,16 @@ int main(int argc, char** argv) {
   }
   const double accuracy = std::atof(argv[2]);
   const auto seed = static_cast<uint64_t>(std::atoll(argv[3]));
-  const mneme::ResultRecord record =
-      accuracy < 0 ? mneme::DivergedCell(argv[1], seed)
-                   : mneme::OkCell(argv[1], accuracy, seed);
-  const absl::Status status = mneme::WriteRecord(argv[4], record);
+  const auto write = [&] {
+    if (absl::EndsWith(argv[4], ".probe")) {
+      return mneme::WriteProbe(argv[4],
+                               mneme::CapacityProbe(argv[1], accuracy));
+    }
+    return mneme::WriteRecord(
+        argv[4], accuracy < 0 ? mneme::DivergedCell(argv[1], seed)
+                              : mneme::OkCell(argv[1], accuracy, seed));
+  };
+  const absl::Status status = write();
   if (!status.ok()) std::cerr << status << "\n";
   return status.ok() ? 0 : 1;
 }

@@ -110,6 +110,37 @@ TEST(JsonWriter, BadUtf8IsReplaced) {
               HasSubstr(" CPU"));
 }
 
+TEST(JsonWriter, HoldsWhatProbesHold) {
+  const json document = json::parse(RenderJson(MakeLeaderboard(
+      {}, {CapacityProbe("delta", 0.5), FailedProbe("gla", "no luck"),
+           ApproximationProbe("performer", "features"),
+           CapacityProbe("softmax", 16),
+           UnsupportedProbe("zero", "has no memory")})));
+  const json& probes = document["probes"];
+  ASSERT_THAT(probes, SizeIs(5));
+  const json& curve = probes[0]["capacity"][1];
+  EXPECT_EQ(probes[0]["variant"], "delta");
+  EXPECT_EQ(probes[0]["options"]["heads"], 2);
+  EXPECT_TRUE(probes[0]["failure"].is_null());
+  EXPECT_EQ(curve["key_dim"], 64);
+  EXPECT_EQ(curve["pairs_at_90"]["mean"], 32);
+  EXPECT_EQ(curve["state_bytes"], 16384);
+  EXPECT_EQ(curve["pairs_at_90_per_kib"], 2);
+  EXPECT_EQ(curve["points"][2]["pairs"], 32);
+  EXPECT_DOUBLE_EQ(curve["points"][2]["recall"]["mean"], 0.9);
+  EXPECT_LT(curve["points"][2]["cosine"]["low"], 0.9);
+  EXPECT_GT(curve["points"][2]["cosine"]["high"], 0.9);
+  EXPECT_EQ(probes[1]["failure"], "no luck");
+  EXPECT_TRUE(probes[1]["seconds"].is_null());
+  const json& approximation = probes[2]["approximation"][0];
+  EXPECT_EQ(approximation["knob"], "features");
+  EXPECT_EQ(approximation["points"][1]["size"], 64);
+  EXPECT_EQ(approximation["points"][1]["error"]["mean"], 1.0 / 64);
+  EXPECT_TRUE(probes[3]["capacity"][0]["pairs_at_90"].is_null());
+  EXPECT_EQ(probes[4]["unsupported"], "has no memory");
+  EXPECT_THAT(Written({})["probes"], SizeIs(0));
+}
+
 // A reader of RFC 4180, written from the RFC.
 std::vector<std::vector<std::string>> ParseCsv(const std::string& text) {
   std::vector<std::vector<std::string>> lines(1, {""});
@@ -157,6 +188,29 @@ TEST(CsvWriter, AnyTextSurvives) {
   EXPECT_EQ(lines[3][column("steps_to_90")], "");
 }
 
+TEST(CsvWriter, ProbesHaveALineForEachPoint) {
+  const auto lines = ParseCsv(RenderProbesCsv(MakeLeaderboard(
+      {}, {CapacityProbe("delta", 1.0 / 3), FailedProbe("gla", "no, \"luck\""),
+           ApproximationProbe("performer", "features")})));
+  ASSERT_THAT(lines, SizeIs(1 + 2 * 7 + 1 + 3));
+  EXPECT_THAT(lines, Each(SizeIs(lines[0].size())));
+  const auto value = [&lines](size_t line, const std::string& name) {
+    return lines[line][std::find(lines[0].begin(), lines[0].end(), name) -
+                       lines[0].begin()];
+  };
+  EXPECT_EQ(value(1, "probe"), "capacity");
+  EXPECT_EQ(value(14, "key_dim"), "64");
+  EXPECT_EQ(value(14, "size"), "512");
+  EXPECT_EQ(value(14, "state_bytes"), "16384");
+  EXPECT_EQ(std::stod(value(14, "pairs_at_90")), 64.0 / 3);
+  EXPECT_EQ(value(14, "error"), "");
+  EXPECT_EQ(value(15, "failure"), "no, \"luck\"");
+  EXPECT_EQ(value(15, "size"), "");
+  EXPECT_EQ(value(18, "knob"), "features");
+  EXPECT_EQ(std::stod(value(18, "error_high")), 1.1 / 256);
+  EXPECT_EQ(value(18, "recall"), "");
+}
+
 TEST(MarkdownWriter, EachTableHasItsColumns) {
   const std::string markdown = RenderMarkdown(MakeLeaderboard(
       {OkCell("softmax", 1.0), DivergedCell("a|b\n<i>*c*</i>")}));
@@ -180,6 +234,22 @@ TEST(MarkdownWriter, EachTableHasItsColumns) {
   EXPECT_THAT(markdown, HasSubstr(R"(a\|b \<i\>\*c\*\</i\>)"));
   EXPECT_THAT(markdown, HasSubstr("seed 0 diverged at step 120"));
   EXPECT_THAT(markdown, HasSubstr("accuracy ↑"));
+}
+
+TEST(MarkdownWriter, ShowsWhatMemoriesHold) {
+  const std::string markdown = RenderMarkdown(MakeLeaderboard(
+      {}, {CapacityProbe("delta", 0.5), FailedProbe("gla", "no|luck"),
+           ApproximationProbe("performer", "features"),
+           CapacityProbe("softmax", 16)}));
+  EXPECT_THAT(markdown,
+              HasSubstr("| variant | d=16 | per KiB | d=64 | per KiB |\n"
+                        "|---|---:|---:|---:|---:|\n"
+                        "| softmax | ≥128 | ≥32.0 | ≥512 | ≥32.0 |\n"
+                        "| delta | 8.00 (7.60-8.40) | 2.00 | "
+                        "32.0 (30.4-33.6) | 2.00 |\n"));
+  EXPECT_THAT(markdown, HasSubstr("Not probed: gla: failed: no\\|luck"));
+  EXPECT_THAT(markdown, HasSubstr("| performer, features | softmax | 1,024 "
+                                  "tokens | 16: 0.0625, 64: 0.0156, "));
 }
 
 }  // namespace
