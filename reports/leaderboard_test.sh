@@ -34,13 +34,21 @@ one_line() {
   [[ $(wc -l <"$dir/$1") == 1 ]] || fail "$1 is not one line"
 }
 
-# fake_bazel EXIT_CODE CELL...: a Bazel that built those cells' records.
+# fake_bazel EXIT_CODE GROUP...: a Bazel that built the records of those cells
+# and probes.
 fake_bazel() {
-  local code=$1 cell sets='' groups=''
+  local code=$1 group file sets='' cells='' probes=''
   shift
-  for cell in "$@"; do
-    sets+="{\"id\":{\"namedSet\":{\"id\":\"$cell\"}},\"namedSetOfFiles\":{\"files\":[{\"uri\":\"file://$dir/$cell.record\"}]}}"$'\n'
-    groups+="${groups:+,}{\"name\":\"$cell\",\"fileSets\":[{\"id\":\"$cell\"}]}"
+  for group in "$@"; do
+    file=$group.record
+    [[ $group == probe.* ]] && file=${group#probe.}.probe
+    sets+="{\"id\":{\"namedSet\":{\"id\":\"$group\"}},\"namedSetOfFiles\":{\"files\":[{\"uri\":\"file://$dir/$file\"}]}}"$'\n'
+    group="{\"name\":\"$group\",\"fileSets\":[{\"id\":\"$group\"}]}"
+    if [[ $file == *.probe ]]; then
+      probes+="${probes:+,}$group"
+    else
+      cells+="${cells:+,}$group"
+    fi
   done
   cat >"$dir/bazelw" <<EOF
 #!/usr/bin/env bash
@@ -51,7 +59,8 @@ for argument in "\$@"; do
   case \$argument in --build_event_json_file=*) events=\${argument#*=} ;; esac
 done
 cat > "\$events" <<'EVENTS'
-$sets{"id":{"targetCompleted":{"label":"//reports:leaderboard_cells"}},"completed":{"outputGroup":[$groups]}}
+$sets{"id":{"targetCompleted":{"label":"//reports:leaderboard_cells"}},"completed":{"outputGroup":[$cells]}}
+{"id":{"targetCompleted":{"label":"//reports:leaderboard_probes"}},"completed":{"outputGroup":[$probes]}}
 EVENTS
 exit $code
 EOF
@@ -67,10 +76,25 @@ test_records_make_a_report() {
   says stdout 'mqar (quick, seed 0): 2/2 variants complete'
   tail -n 1 "$dir/stderr" | grep -q "xdg-open $dir/out/index.html" ||
     fail 'the last line does not name the next command'
-  for file in index.html leaderboard.json leaderboard.csv leaderboard.md; do
+  for file in index.html leaderboard.json leaderboard.csv leaderboard.md \
+    probes.csv; do
     has "out/$file"
   done
-  [[ $(find "$dir/out" -type f | wc -l) == 4 ]] || fail 'more than four files'
+  [[ $(find "$dir/out" -type f | wc -l) == 5 ]] || fail 'more than five files'
+}
+
+test_probes_are_records_too() {
+  mkdir "$dir/in"
+  "$write_record" softmax 1 0 "$dir/in/a.record"
+  "$write_record" softmax 16 0 "$dir/in/softmax.probe"
+  "$write_record" linear 0.5 0 "$dir/linear.probe"
+  run 0 --records=in,linear.probe --out=out
+  says stdout 'probes: 2/2 variants measured'
+  says out/index.html 'What each memory can hold'
+  run 0 --records=in,linear.probe --out=without --no-probes
+  grep -q 'probes:' "$dir/stdout" && fail 'probes are there all the same'
+  run 0 --records=linear.probe --out=alone
+  has alone/index.html
 }
 
 test_json_alone_is_on_stdout() {
@@ -148,11 +172,15 @@ test_without_bazel_run_it_says_how_to_start() {
 }
 
 test_bazel_is_asked_for_the_chosen_cells_alone() {
-  fake_bazel 0 mqar.softmax.1
+  fake_bazel 0 mqar.softmax.1 probe.softmax
   "$write_record" softmax 1 1 "$dir/mqar.softmax.1.record"
+  "$write_record" softmax 16 0 "$dir/softmax.probe"
   run 0 --variants=softmax --seeds=1 --set=train.steps=5 --no-color
   says stdout 'seed 1'
+  says stdout 'probes: 1/1'
   says arguments --output_groups=mqar.softmax.1
+  says arguments //reports:leaderboard_probes
+  says arguments --output_groups=probe.softmax
   says arguments --//reports:seeds=1
   says arguments --//reports:settings=train.steps=5
   says arguments --color=no
@@ -167,8 +195,19 @@ test_what_bazel_could_not_build_is_a_hole() {
   fake_bazel 1 mqar.softmax.0
   "$write_record" softmax 1 0 "$dir/mqar.softmax.0.record"
   run 3 --variants=softmax,linear --out=out
-  says stdout 'Bazel did not get as far as this cell'
+  says stdout 'Bazel did not get as far'
   has out/index.html
+}
+
+test_a_probe_that_failed_costs_no_ranking() {
+  fake_bazel 1 mqar.softmax.0
+  "$write_record" softmax 1 0 "$dir/mqar.softmax.0.record"
+  run 3 --variants=softmax --out=out
+  says stdout '1/1 variant complete'
+  says stdout 'softmax: Bazel did not get as far'
+  has out/index.html
+  run 0 --variants=softmax --out=out --no-probes
+  grep -q probe "$dir/arguments" && fail 'probes were asked for'
 }
 
 test_bazel_itself_fails() {
@@ -200,7 +239,7 @@ test_a_workspace_without_bazelw_has_a_bazel() {
   mv "$dir/bazelw" "$dir/bin/bazel"
   "$write_record" softmax 1 0 "$dir/mqar.softmax.0.record"
   variables+=("PATH=$dir/bin:$PATH")
-  run 0 --variants=softmax
+  run 0 --variants=softmax --no-probes
   says arguments --output_groups=mqar.softmax.0
 }
 

@@ -10,12 +10,14 @@
 
 namespace mneme {
 
-const std::string& PageTemplate();           // page.mustache
-const std::string& PageStyle();              // page.css
-const std::string& PageScript();             // page.js
-const std::string& ChartScript();            // Vega and charts.js
-const std::string& LearningCurveTemplate();  // learning_curve.vega.json
-const std::string& StateChartTemplate();     // state.vega.json
+const std::string& PageTemplate();                // page.mustache
+const std::string& PageStyle();                   // page.css
+const std::string& PageScript();                  // page.js
+const std::string& ChartScript();                 // Vega and charts.js
+const std::string& LearningCurveTemplate();       // learning_curve.vega.json
+const std::string& StateChartTemplate();          // state.vega.json
+const std::string& CapacityChartTemplate();       // capacity.vega.json
+const std::string& ApproximationChartTemplate();  // approximation.vega.json
 
 }  // namespace mneme
 

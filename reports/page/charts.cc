@@ -5,34 +5,21 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <nlohmann/json.hpp>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
 #include "reports/format.h"
 #include "reports/page/assets.h"
+#include "reports/page/chart_parts.h"
 #include "reports/page/series.h"
 
 namespace mneme {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = ChartJson;
 
-// Of the plots, in pixels, unless there are more names than fit.
-constexpr double kPlotHeight = 300;
-// Between the middles of two names, in pixels, and of a letter on average.
-constexpr double kNameHeight = 15;
-constexpr double kNameLetterWidth = 7.5;
-constexpr size_t kMostNameLetters = 20;
 constexpr size_t kLettersOfGuessing = 12;  // "chance 0.1234", in small print
-
-// The element of an array of a specification that has that name.
-Json& Named(Json& array, absl::string_view name) {
-  return *std::find_if(array.begin(), array.end(), [name](const Json& entry) {
-    return entry.value("name", "") == name;
-  });
-}
 
 // The scores of guessing, as lines to draw across a chart. Where both are the
 // same a single one is drawn.
@@ -71,69 +58,7 @@ Json CurveEnds(const Leaderboard& leaderboard, const Board& board) {
   return ends;
 }
 
-// Gives each entry of the arrays a "label_y", as near as there is room to the
-// height of its "accuracy". Returns the height that the plot needs for it.
-double PlaceNames(std::initializer_list<Json*> arrays) {
-  std::vector<Json*> entries;
-  for (Json* array : arrays) {
-    for (Json& entry : *array) entries.push_back(&entry);
-  }
-  const double height =
-      std::max(kPlotHeight, kNameHeight * static_cast<double>(entries.size()));
-  const auto position = [height](const Json* entry) {
-    return (1 - entry->at("accuracy").get<double>()) * height;
-  };
-  std::stable_sort(entries.begin(), entries.end(),
-                   [&position](const Json* a, const Json* b) {
-                     return position(a) < position(b);
-                   });
-  std::vector<double> positions;
-  for (const Json* entry : entries) positions.push_back(position(entry));
-  positions = SpreadOut(std::move(positions), kNameHeight, 0, height);
-  for (size_t i = 0; i < entries.size(); ++i) {
-    (*entries[i])["label_y"] = positions[i];
-  }
-  return height;
-}
-
-// "softmax, retention and linear".
-std::string NameList(const std::vector<std::string>& names) {
-  std::string list;
-  for (size_t i = 0; i < names.size(); ++i) {
-    if (i > 0) list += i + 1 == names.size() ? " and " : ", ";
-    list += names[i];
-  }
-  return list;
-}
-
-// At most six ticks, at powers of two.
-Json PowerTicks(double low, double high) {
-  const int first = static_cast<int>(std::lround(std::log2(low)));
-  const int last = static_cast<int>(std::lround(std::log2(high)));
-  const int stride = std::max(1, (last - first + 4) / 5);
-  Json ticks = Json::array();
-  for (int power = first; power <= last; power += stride) {
-    ticks.push_back(std::exp2(power));
-  }
-  return ticks;
-}
-
 }  // namespace
-
-std::vector<double> SpreadOut(std::vector<double> sorted, double gap,
-                              double low, double high) {
-  double lowest = low;
-  for (double& position : sorted) {
-    position = std::max(position, lowest);
-    lowest = position + gap;
-  }
-  double highest = high;
-  for (auto position = sorted.rbegin(); position != sorted.rend(); ++position) {
-    *position = std::min(*position, highest);
-    highest = *position - gap;
-  }
-  return sorted;
-}
 
 bool HasLearningCurves(const Leaderboard& leaderboard, const Board& board) {
   return !CurveEnds(leaderboard, board).empty();
@@ -180,15 +105,17 @@ std::string LearningCurveSpec(const Leaderboard& leaderboard,
   Named(spec["data"], "curves")["values"] = std::move(curves);
   Json ends = CurveEnds(leaderboard, board);
   Json floors = Floors(board);
-  spec["height"] = PlaceNames({&ends, &floors});
+  const double height = HeightForNames(ends.size() + floors.size());
+  PlaceNames({&ends, &floors}, height, [](const Json& entry) {
+    return entry.at("accuracy").get<double>();
+  });
+  spec["height"] = height;
   Named(spec["data"], "ends")["values"] = std::move(ends);
   Named(spec["data"], "floors")["values"] = std::move(floors);
   Named(spec["scales"], "x")["domain"] = {0, last_step};
   Named(spec["signals"], "one_seed")["value"] = board.seeds.size() == 1;
-  Named(spec["signals"], "names")["value"] =
-      16 + kNameLetterWidth *
-               static_cast<double>(std::min(letters, kMostNameLetters));
-  return spec.dump(-1, ' ', false, Json::error_handler_t::replace);
+  Named(spec["signals"], "names")["value"] = NamesWidth(letters);
+  return Dump(spec);
 }
 
 std::string StateChartSpec(const Board& board) {
@@ -224,7 +151,7 @@ std::string StateChartSpec(const Board& board) {
       std::exp2(std::ceil(std::log2(static_cast<double>(largest)) + 0.5));
   Named(spec["scales"], "x")["domain"] = {low, high};
   spec["axes"][0]["values"] = PowerTicks(low, high);
-  return spec.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return Dump(spec);
 }
 
 }  // namespace mneme

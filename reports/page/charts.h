@@ -12,7 +12,6 @@
 #define MNEME_REPORTS_PAGE_CHARTS_H_
 
 #include <string>
-#include <vector>
 
 #include "reports/boards.h"
 
@@ -30,11 +29,6 @@ std::string StateChartSpec(const Board& board);
 // Whether the chart would show anything.
 bool HasLearningCurves(const Leaderboard& leaderboard, const Board& board);
 bool HasStates(const Board& board);
-
-// Moves positions, in order, as little as is needed for neighbours to be `gap`
-// apart and all to stay in [low, high]; keeps the gap when both cannot be.
-std::vector<double> SpreadOut(std::vector<double> sorted, double gap,
-                              double low, double high);
 
 }  // namespace mneme
 

@@ -60,10 +60,21 @@ class Chart {
       renderer: "svg",
     });
     this.set({...theme(), width: this.width()});
+    this.listen(figure);
     // One picture with the description that Vega took from the specification;
     // its hundreds of marks mean nothing one by one, and the table has them.
     this.room.setAttribute("role", "img");
     this.room.querySelector("svg").setAttribute("aria-hidden", "true");
+  }
+
+  // What a reader may choose beside the chart sets one of its signals.
+  listen(figure) {
+    for (const input of figure.querySelectorAll("input[data-signal]")) {
+      input.closest("fieldset").hidden = false;
+      input.addEventListener("change", () => {
+        this.set({[input.dataset.signal]: Number(input.value)});
+      });
+    }
   }
 
   width() {
@@ -87,7 +98,8 @@ function draw(figure) {
     console.error(error);
     figure.querySelector(".chart").textContent =
         "This browser cannot draw the chart.";
-    figure.querySelector("details").open = true;
+    const table = figure.querySelector("details");
+    if (table !== null) table.open = true;
     return [];
   }
 }

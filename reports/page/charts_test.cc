@@ -5,12 +5,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "reports/page/chart_parts.h"
+#include "reports/page/probe_charts.h"
 #include "reports/page/series.h"
 #include "reports/testing.h"
 
@@ -91,6 +94,99 @@ TEST(StateChart, LeavesOutWhatHasNoLogarithm) {
   EXPECT_THAT(json::parse(StateChartSpec(with.boards[0]))["data"][0]["values"],
               SizeIs(1));
   EXPECT_FALSE(HasStates(MakeLeaderboard({stateless}).boards[0]));
+}
+
+TEST(CapacityChart, HasALineForEachMemoryAndSetup) {
+  ProbeRecord delta = CapacityProbe("delta", 1);
+  CapacityCurve& correlated = *delta.add_capacity();
+  correlated = delta.capacity(1);
+  correlated.set_keys("correlated");
+  const Leaderboard leaderboard = MakeLeaderboard(
+      {}, {delta, CapacityProbe("softmax", 16), FailedProbe("gla", "no luck")});
+  const json spec = json::parse(CapacityChartSpec(leaderboard.probes));
+  const json& looks = spec["data"][0]["values"];
+  ASSERT_THAT(looks, SizeIs(2));
+  EXPECT_EQ(looks[0]["variant"], "softmax");  // the one that holds most
+  EXPECT_EQ(looks[0]["color"], SeriesColor(2));
+  const json& curves = spec["data"][1]["values"];
+  ASSERT_THAT(curves, SizeIs(5));
+  const json& line = curves[3];
+  EXPECT_EQ(line["id"], 1);
+  EXPECT_EQ(line["setup"], 1);
+  EXPECT_EQ(line["d"], 64);
+  EXPECT_EQ(line["pairs"], json({8, 16, 32, 64, 128, 256, 512}));
+  EXPECT_EQ(line["recall"][3], 0.9);
+  EXPECT_LT(line["low"][3], 0.9);
+  EXPECT_GT(line["high"][3], 0.9);
+  EXPECT_EQ(curves[4]["setup"], 2);
+  EXPECT_EQ(spec["scales"][0]["domain"], json({0.125, 8}));
+  // Each line of each setup is named once, in order of height.
+  const json& ends = spec["data"][2]["values"];
+  ASSERT_THAT(ends, SizeIs(5));
+  EXPECT_LT(ends[0]["label_y"], ends[1]["label_y"]);
+  EXPECT_EQ(ends[0]["setup"], ends[1]["setup"]);
+  EXPECT_EQ(ends[0]["per_dim"], 8);
+}
+
+TEST(CapacityChart, WhatFallsFirstHasTheLowestName) {
+  ProbeRecord early = CapacityProbe("early", 0.25);
+  CapacityCurve& curve = *early.mutable_capacity(1);
+  curve.mutable_points()->DeleteSubrange(4, 3);
+  curve.mutable_points(3)->mutable_recall()->set_mean(0.4);
+  ProbeRecord late = CapacityProbe("late", 1);
+  late.mutable_capacity(1)->mutable_points()->RemoveLast();
+  late.mutable_capacity(1)->mutable_points(5)->mutable_recall()->set_mean(0.3);
+  const Leaderboard leaderboard =
+      MakeLeaderboard({}, {early, late, CapacityProbe("softmax", 16)});
+  const json spec = json::parse(CapacityChartSpec(leaderboard.probes));
+  std::map<int, double> heights;
+  for (const json& end : spec["data"][2]["values"]) {
+    if (end["setup"] == 1) heights[end["id"]] = end["label_y"];
+  }
+  ASSERT_THAT(heights, SizeIs(3));  // softmax, late, early
+  EXPECT_LT(heights[0], heights[1]);
+  EXPECT_LT(heights[1], heights[2]);
+}
+
+TEST(CapacityChart, GrowsWithTheNames) {
+  std::vector<ProbeRecord> records;
+  for (int i = 0; i < 40; ++i) {
+    records.push_back(CapacityProbe(absl::StrCat("v", i), 0.5));
+  }
+  const Leaderboard leaderboard = MakeLeaderboard({}, records);
+  const json spec = json::parse(CapacityChartSpec(leaderboard.probes));
+  EXPECT_GE(spec["height"], 600);
+  // Of all that is drawn on the page this is most: 40 lines twice.
+  EXPECT_LT(spec.dump().size(), 60 * 1000);
+}
+
+TEST(ApproximationChart, LeavesOutWhatHasNoLogarithm) {
+  ProbeRecord window = ApproximationProbe("sliding_window", "window");
+  ApproximationCurve& curve = *window.mutable_approximation(0);
+  curve.mutable_points(0)->set_size(0);
+  curve.mutable_points(2)->mutable_error()->set_low(0);
+  curve.mutable_points(2)->mutable_error()->set_mean(1e-7);
+  const Leaderboard leaderboard = MakeLeaderboard(
+      {}, {window, ApproximationProbe("performer", "features")});
+  const json spec = json::parse(ApproximationChartSpec(leaderboard.probes));
+  const json& looks = spec["data"][0]["values"];
+  EXPECT_EQ(looks[0]["name"], "performer, features");
+  EXPECT_EQ(looks[0]["variant"], "performer");
+  const json& curves = spec["data"][1]["values"];
+  ASSERT_THAT(curves, SizeIs(2));
+  EXPECT_EQ(curves[0]["sizes"], json({16, 64, 256}));
+  EXPECT_EQ(curves[0]["error"][2], 0.003906);
+  EXPECT_EQ(curves[1]["sizes"], json({64, 256}));
+  EXPECT_EQ(curves[1]["error"][1], 1e-7);
+  // What is exact does not stretch the scale: it lies on the foot.
+  EXPECT_LT(spec["scales"][1]["domain"][0], curves[0]["low"][2]);
+  EXPECT_GT(spec["scales"][1]["domain"][0], 1e-4);
+  EXPECT_EQ(spec["scales"][1]["clamp"], true);
+  EXPECT_EQ(spec["axes"][1]["values"], json({0.01, 0.1, 1}));
+  EXPECT_EQ(spec["data"][2]["values"][1]["label_y"], spec["height"]);
+
+  curve.mutable_points()->DeleteSubrange(1, 2);
+  EXPECT_FALSE(HasApproximations(MakeLeaderboard({}, {window}).probes));
 }
 
 }  // namespace

@@ -18,6 +18,7 @@
 #include "reports/format.h"
 #include "reports/page/assets.h"
 #include "reports/page/board_section.h"
+#include "reports/page/probe_section.h"
 #include "reports/page/view.h"
 
 namespace mneme {
@@ -82,13 +83,47 @@ std::vector<std::string> TasksOf(const Leaderboard& leaderboard) {
   return {tasks.begin(), tasks.end()};
 }
 
+// In the order of Leaderboard::variants; the others were only probed.
+std::vector<std::string> TrainedVariants(const Leaderboard& leaderboard) {
+  std::set<std::string> variants;
+  for (const ResultRecord& cell : leaderboard.cells) {
+    variants.insert(cell.variant());
+  }
+  return {variants.begin(), variants.end()};
+}
+
 std::string Lede(const Leaderboard& leaderboard) {
   const std::vector<std::string> tasks = TasksOf(leaderboard);
+  if (tasks.empty()) {
+    return absl::StrCat(Plural(leaderboard.variants.size(), "mechanism"),
+                        " of attention and memory, probed without training.");
+  }
   return absl::StrCat(
-      Plural(leaderboard.variants.size(), "mechanism"),
+      Plural(TrainedVariants(leaderboard).size(), "mechanism"),
       " of attention and memory, each trained from scratch in the same small "
       "model on ",
       tasks.size() == 1 ? tasks[0] : Plural(tasks.size(), "task"), ".");
+}
+
+// In what probes differ from all cells.
+std::vector<std::string> OddProbes(const Leaderboard& leaderboard) {
+  std::vector<std::string> texts;
+  if (leaderboard.cells.empty()) return texts;
+  for (const ContextField& field : leaderboard.probe_context.fields) {
+    const auto& known = leaderboard.context.Field(field.name).values;
+    for (const ContextValue& value : field.values) {
+      if (std::any_of(known.begin(), known.end(),
+                      [&value](const ContextValue& other) {
+                        return other.value == value.value;
+                      })) {
+        continue;
+      }
+      texts.push_back(absl::StrCat(
+          Plural(value.cells, "probe"), value.cells == 1 ? " is" : " are",
+          " of another ", field.title, " than all cells: ", value.value, "."));
+    }
+  }
+  return texts;
 }
 
 // What a reader must know before comparing anything.
@@ -107,9 +142,10 @@ ViewData Notices(const Leaderboard& leaderboard) {
     texts.push_back(absl::StrCat("The cells differ in ", field.title, ": ",
                                  ValuesText(field), "."));
   }
+  for (const std::string& text : OddProbes(leaderboard)) texts.push_back(text);
   if (leaderboard.superseded > 0) {
     texts.push_back(absl::StrCat(Plural(leaderboard.superseded, "older record"),
-                                 " of the same cells left out."));
+                                 " of the same cells or probes left out."));
   }
   ViewData notices = ViewList();
   for (const std::string& text : texts) {
@@ -160,6 +196,15 @@ std::vector<OverviewRow> OverviewRows(const Leaderboard& leaderboard) {
     }
     if (entry.complete > 0) entry.mean /= static_cast<double>(entry.complete);
   }
+  // Variants that were only probed have no row on any board.
+  overview.erase(
+      std::remove_if(overview.begin(), overview.end(),
+                     [](const OverviewRow& entry) {
+                       return std::all_of(
+                           entry.rows.begin(), entry.rows.end(),
+                           [](const Row* row) { return row == nullptr; });
+                     }),
+      overview.end());
   std::stable_sort(overview.begin(), overview.end(),
                    [](const OverviewRow& a, const OverviewRow& b) {
                      return std::tie(a.complete, a.mean) >
@@ -263,11 +308,11 @@ std::string Command(const Leaderboard& leaderboard) {
       return "";
     }
   }
-  const std::string command =
-      absl::StrCat("--variants=", absl::StrJoin(leaderboard.variants, ","),
-                   " --tasks=", absl::StrJoin(TasksOf(leaderboard), ","),
-                   " --profile=", first.profile,
-                   " --seeds=", absl::StrJoin(first.seeds, ","), set);
+  const std::string command = absl::StrCat(
+      "--variants=", absl::StrJoin(TrainedVariants(leaderboard), ","),
+      " --tasks=", absl::StrJoin(TasksOf(leaderboard), ","),
+      " --profile=", first.profile,
+      " --seeds=", absl::StrJoin(first.seeds, ","), set);
   return absl::StrCat(leaderboard.command, " -- ", command);
 }
 
@@ -288,15 +333,20 @@ absl::StatusOr<std::string> RenderPage(const Leaderboard& leaderboard) {
   view.set("style", PageStyle());
   view.set("chart_script", ChartScript());
   view.set("page_script", PageScript());
-  view.set("first_anchor", leaderboard.boards.size() == 1
+  view.set("first_anchor", leaderboard.boards.empty() ? "columns"
+                           : leaderboard.boards.size() == 1
                                ? AnchorSafe(leaderboard.boards[0].anchor)
                                : "overview");
   view.set("lede", Lede(leaderboard));
-  view.set("stamp", Stamp(leaderboard.context));
-  view.set("facts", Facts(leaderboard.context));
+  const Context& context = leaderboard.cells.empty() ? leaderboard.probe_context
+                                                     : leaderboard.context;
+  view.set("stamp", Stamp(context));
+  view.set("facts", Facts(context));
   view.set("notices", Notices(leaderboard));
   view.set("overview", Overview(leaderboard));
   view.set("boards", boards);
+  view.set("capacity", CapacitySection(leaderboard.probes));
+  view.set("approximation", ApproximationSection(leaderboard.probes));
   view.set("definitions", Definitions());
   view.set("command", TextOrNothing(Command(leaderboard)));
   view.set("cell_count", Plural(leaderboard.cells.size(), "cell"));

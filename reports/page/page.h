@@ -18,8 +18,8 @@
 
 namespace mneme {
 
-// Links to leaderboard.json, .csv and .md beside it. Internal when the template
-// does not parse, which the tests rule out.
+// Links to leaderboard.json, .csv and .md and probes.csv beside it. Internal
+// when the template does not parse, which the tests rule out.
 absl::StatusOr<std::string> RenderPage(const Leaderboard& leaderboard);
 
 }  // namespace mneme

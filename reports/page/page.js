@@ -117,7 +117,8 @@ function point(variant) {
   document.dispatchEvent(new CustomEvent("mneme:focus", {detail: variant}));
 }
 
-for (const row of document.querySelectorAll("table.ranking tr[data-variant]")) {
+for (const row of document.querySelectorAll(
+         ".ranking tr[data-variant], .capacity tr[data-variant]")) {
   for (const begin of ["mouseenter", "focusin"]) {
     row.addEventListener(begin, () => point(row.dataset.variant));
   }

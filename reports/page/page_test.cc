@@ -24,8 +24,10 @@ using testing::HasSubstr;
 using testing::Not;
 using testing::SizeIs;
 
-std::string Page(const std::vector<ResultRecord>& records) {
-  absl::StatusOr<std::string> page = RenderPage(MakeLeaderboard(records));
+std::string Page(const std::vector<ResultRecord>& records,
+                 const std::vector<ProbeRecord>& probes = {}) {
+  absl::StatusOr<std::string> page =
+      RenderPage(MakeLeaderboard(records, probes));
   EXPECT_TRUE(page.ok()) << page.status();
   return page.value_or("");
 }
@@ -109,13 +111,16 @@ TEST(Page, AnchorsAreUnique) {
   ResultRecord pure = OkCell("softmax", 0.2);
   pure.mutable_model_options(0)->set_value("false");
   const std::string markup = Markup(
-      Page({OkCell("softmax", 1.0), OkCell("linear", 1.0), needle, pure}));
+      Page({OkCell("softmax", 1.0), OkCell("linear", 1.0), needle, pure},
+           {CapacityProbe("linear", 0.5), ApproximationProbe("b", "blocks")}));
   const std::regex id(" id=\"([^\"]*)\"");
   std::set<std::string> ids;
   for (auto it = std::sregex_iterator(markup.begin(), markup.end(), id);
        it != std::sregex_iterator(); ++it) {
     EXPECT_TRUE(ids.insert((*it)[1]).second) << (*it)[1];
   }
+  EXPECT_EQ(ids.count("capacity"), 1);
+  EXPECT_EQ(ids.count("approximation"), 1);
   EXPECT_EQ(ids.count("mqar.softmax"), 1);
   EXPECT_EQ(ids.count("mqar-2.softmax"), 1);
   EXPECT_EQ(ids.count("needle.softmax"), 1);
@@ -140,11 +145,21 @@ TEST(Page, RecordsCannotAddMarkup) {
   failed.set_variant(evil + "2");
   failed.set_status(STATUS_FAILED);
   failed.set_status_message(evil);
-  const std::string page = Page({cell, failed});
+  ProbeRecord capacity = CapacityProbe(evil, 1);
+  capacity.set_family(evil);
+  capacity.mutable_capacity(0)->set_keys(evil);
+  ProbeRecord approximation = ApproximationProbe(evil + "2", evil);
+  approximation.mutable_approximation(0)->set_exact(evil);
+  approximation.mutable_approximation(0)->set_setting(evil);
+  const std::string page =
+      Page({cell, failed}, {capacity, approximation, FailedProbe("a", evil),
+                            UnsupportedProbe(evil + "3", evil)});
   EXPECT_THAT(page, Not(HasSubstr("<script>alert")));
   EXPECT_THAT(page, HasSubstr("&lt;script&gt;alert"));
   // Every script that begins ends, and there are none but ours.
-  const std::string plain = Page({OkCell("softmax", 1.0)});
+  const std::string plain =
+      Page({OkCell("softmax", 1.0)},
+           {CapacityProbe("softmax", 1), ApproximationProbe("performer", "k")});
   const auto count = [](const std::string& text, const std::string& part) {
     const std::vector<std::string> parts = absl::StrSplit(text, part);
     return parts.size() - 1;
@@ -209,6 +224,70 @@ TEST(Page, AnOverviewOfSeveralTasksSkipsNoHole) {
                                 "      <td class=\"number\">1/2</td>"));
   EXPECT_THAT(Markup(Page({OkCell("softmax", 1.0)})),
               Not(HasSubstr("id=\"overview\"")));
+}
+
+TEST(Page, WhatMemoriesHoldNeedsNoScript) {
+  const std::string page =
+      Page({OkCell("softmax", 1.0)},
+           {CapacityProbe("delta", 0.5), CapacityProbe("softmax", 16),
+            UnsupportedProbe("hyena", "it has no keys & values"),
+            UnsupportedProbe("base_conv", "it has no keys & values"),
+            FailedProbe("gla", "exit code 1")});
+  const std::string markup = Markup(page);
+  EXPECT_THAT(markup, HasSubstr("without training, 10 trials, seed 0"));
+  EXPECT_THAT(markup, HasSubstr("colspan=\"2\" class=\"group\">d = 64</th>"));
+  EXPECT_THAT(markup, HasSubstr("<td class=\"number group\">32.0<span "
+                                "class=\"range\">30.4–33.6</span></td>"
+                                "<td class=\"number\">2.00<span "
+                                "class=\"range\">16.0 KiB</span></td>"));
+  EXPECT_THAT(markup, HasSubstr(">≥512</td><td class=\"number\">≥32.0<"));
+  EXPECT_LT(markup.find(">≥512</td>"), markup.find(">32.0<"));
+  EXPECT_THAT(markup, HasSubstr("measured by serialising it"));
+  EXPECT_THAT(markup, HasSubstr("<dt>base_conv, hyena</dt>"
+                                "<dd>it has no keys &amp; values</dd>"));
+  EXPECT_THAT(markup, HasSubstr("<dt>gla</dt><dd>failed: exit code 1</dd>"));
+  EXPECT_THAT(markup, HasSubstr("href=\"probes.csv\""));
+  // The choice of a key dimension is for the chart, which needs the script.
+  EXPECT_THAT(markup, HasSubstr("<fieldset class=\"choice\" hidden>"));
+  EXPECT_THAT(markup, HasSubstr("value=\"1\" data-signal=\"setup\" "
+                                "autocomplete=\"off\" checked>64<"));
+  ASSERT_THAT(Specs(page), SizeIs(3));
+  EXPECT_THAT(
+      nlohmann::json::parse(Specs(page)[2])["description"].get<std::string>(),
+      HasSubstr("for softmax and delta"));
+}
+
+TEST(Page, ApproximationsAreATableToo) {
+  const std::string page =
+      Page({}, {ApproximationProbe("performer", "features")});
+  const std::string markup = Markup(page);
+  EXPECT_THAT(markup, HasSubstr("rowspan=\"3\">performer, features</th><td "
+                                "class=\"number\">16</td><td class=\"number\">"
+                                "0.0625</td><td class=\"number\">0.0563–0.0688"
+                                "</td>"));
+  EXPECT_THAT(markup, HasSubstr("<dt>performer, features</dt><dd>softmax; "
+                                "1,024 tokens</dd>"));
+  EXPECT_THAT(markup, Not(HasSubstr("exact but for rounding")));
+  EXPECT_THAT(Specs(page), SizeIs(1));
+  EXPECT_THAT(markup, Not(HasSubstr("id=\"capacity\"")));
+}
+
+TEST(Page, ProbesFromElsewhereAreSaid) {
+  ProbeRecord elsewhere = CapacityProbe("linear", 0.5);
+  elsewhere.mutable_environment()->set_commit("ffff-dirty");
+  const std::string markup = Markup(Page(
+      {OkCell("softmax", 1.0)}, {CapacityProbe("softmax", 16), elsewhere}));
+  EXPECT_THAT(markup, HasSubstr("1 probe is of another commit than all cells: "
+                                "ffff-dirty."));
+  // It is of no mechanism that was trained.
+  EXPECT_THAT(markup, HasSubstr("1 mechanism of attention"));
+}
+
+TEST(Page, ProbesAloneHaveAPage) {
+  const std::string markup = Markup(Page({}, {CapacityProbe("linear", 0.5)}));
+  EXPECT_THAT(markup, HasSubstr("probed without training"));
+  EXPECT_THAT(markup, HasSubstr("22 November 2025, 04:05 UTC"));
+  EXPECT_THAT(markup, HasSubstr("Example CPU"));
 }
 
 TEST(Page, EmptyAndFailedLeaderboardsHavePages) {
