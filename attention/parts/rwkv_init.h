@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Initial values in the published code of the RWKV family (arXiv 2305.13048,
-// 2404.05892, 2503.14456), which depend on the channel and on the layer: from channel to
-// channel memories get shorter and mixtures hold less of the token before, and
-// deeper layers hold less of it too.
+// 2404.05892, 2503.14456), which depend on the channel and on the layer: from
+// channel to channel memories get shorter and mixtures hold less of the token
+// before, and deeper layers hold less of it too.
 
 #ifndef MNEME_ATTENTION_PARTS_RWKV_INIT_H_
 #define MNEME_ATTENTION_PARTS_RWKV_INIT_H_
