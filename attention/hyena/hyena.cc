@@ -7,7 +7,8 @@
 //
 // The filter h, a function of the position (implicit_filter.h), is the same
 // whatever the tokens say: it weighs distances, and contents meet in the gates
-// alone. The bias is no more than a part of the filter's tap for the token
+// alone. Every channel has its own, however many heads: heads mean nothing
+// here. The bias is no more than a part of the filter's tap for the token
 // itself, and is computed as that.
 //
 // kParallel convolves by transforms down to blocks of 32 tokens, kChunked down

@@ -14,6 +14,7 @@
 // in Mamba-2, whose layer it has here: q = c, k = b, v = dt x, g = dt a for
 // each head, d x added, no scale. lambda = softplus(m * (u W)) for each token,
 // head and level, with a learned m that starts at 1, as in the published code.
+// (There a starts as -1, -2, ... -heads; here as in Mamba-2.)
 //
 // The paper fixes the number of levels by the longest sequence. Here the last
 // level holds whatever is older than the others: sequences may be longer than

@@ -9,15 +9,17 @@
 //   window    mechanism, window, and again
 //   release   convolution, mechanism, window, convolution, convolution, and
 //             again: the pattern of the paper's released models, where of 27
-//             layers 1, 6, 11, ... are the mechanism and 2, 7, 12, ... windows.
-//             A model of two layers is then a convolution and the mechanism;
-//             the window needs a third.
+//             layers 1, 6, 11, 16, 21 are the mechanism, the ones after them
+//             windows, and all others convolutions, the last one too. A model
+//             of two layers is then a convolution and the mechanism; the window
+//             needs a third.
 //
-// The paper's windows are 64 tokens (its released models': 256) of 2048; the
-// default here is shorter, because shorter sequences are usual. Window layers
-// have no rotary embedding; they take the model's short convolution, as the
-// mechanism does, gated convolutions do not. The operator alone, without
-// layers, is the mechanism's under every setting.
+// The paper's windows are 64 tokens of 2048. Its released models' are
+// configured as 256, of which their code looks back over half, 129 keys with
+// the query's own. The default here is shorter, because shorter sequences are
+// usual. Window layers have no rotary embedding; they take the model's short
+// convolution, as the mechanism does, gated convolutions do not. The operator
+// alone, without layers, is the mechanism's under every setting.
 
 #ifndef MNEME_ATTENTION_PARTS_HYBRID_MIXER_H_
 #define MNEME_ATTENTION_PARTS_HYBRID_MIXER_H_

@@ -17,7 +17,9 @@
 // Every head's output is normalised (mean and variance, gain and bias for each
 // channel) and gated: (norm(o) * silu(x_g W_g)) W_o. Initial mixtures, decays
 // and bonuses are those of the published code, which depend on channel and
-// layer; so is the norm's eps, 64e-5.
+// layer; so is the norm's eps, 64e-5. Its other initial values are not: it
+// draws orthogonal matrices, smaller for keys and gates and zero for the
+// output, and starts the norm's gain at ((layer + 1) / layers)^0.7.
 
 #include <memory>
 #include <string>
