@@ -5,10 +5,10 @@
 #include <cmath>
 #include <cstdint>
 
-#include "attention/parts/rwkv_testing.h"
+#include "attention/parts/layer_testing.h"
 #include "gtest/gtest.h"
 
-namespace mneme::rwkv_testing {
+namespace mneme::layer_testing {
 namespace {
 
 TEST(Rwkv4, LayersAreWhatThePaperDefines) {
@@ -73,4 +73,4 @@ TEST(Rwkv4, StartsAsPublished) {
 }
 
 }  // namespace
-}  // namespace mneme::rwkv_testing
+}  // namespace mneme::layer_testing

@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "attention/parts/rwkv_testing.h"
+#include "attention/parts/layer_testing.h"
 #include "gtest/gtest.h"
 
-namespace mneme::rwkv_testing {
+namespace mneme::layer_testing {
 namespace {
 
 constexpr int64_t kMixRank = 32, kDecayRank = 64;
@@ -97,4 +97,4 @@ TEST(Rwkv6, MixturesDecaysAndBonusesStartAsPublished) {
 }
 
 }  // namespace
-}  // namespace mneme::rwkv_testing
+}  // namespace mneme::layer_testing

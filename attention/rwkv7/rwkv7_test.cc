@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
-#include "attention/parts/rwkv_testing.h"
+#include "attention/parts/layer_testing.h"
 #include "gtest/gtest.h"
 
-namespace mneme::rwkv_testing {
+namespace mneme::layer_testing {
 namespace {
 
 constexpr int64_t kRank = 32;  // of all projections at this width
@@ -66,7 +66,7 @@ TEST(Rwkv7, LayersAreWhatThePaperDefines) {
           norm += removed[i] * removed[i];
           written[t][c] = k[t][c] * (1 + (eta[t][c] - 1) * p("replacement")[c]);
         }
-        for (double& entry : removed) entry /= std::sqrt(norm);
+        for (double& entry : removed) entry /= std::sqrt(norm + 1e-12);
         for (int64_t j = 0; j < kDim; ++j) {
           double answer = 0;
           for (int64_t i = 0; i < kDim; ++i) answer += state[j][i] * removed[i];
@@ -152,4 +152,4 @@ TEST(Rwkv7, StartsAsPublished) {
 }
 
 }  // namespace
-}  // namespace mneme::rwkv_testing
+}  // namespace mneme::layer_testing

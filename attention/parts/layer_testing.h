@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// For tests of the RWKV layers: a stack of them whose parameters are all drawn
-// at random, and the steps that their papers write the layers in, on plain rows
-// and for one sequence. The contract test compares a layer with itself alone
-// (forms, decoding, gradients); what is compared with this is the equations.
+// For tests of layers against the equations of their papers: a stack of them
+// whose parameters are all drawn at random, and the steps that such equations
+// are made of, on plain rows and for one sequence. The contract test compares
+// an operator with its equations, but a layer with itself alone (forms,
+// decoding, gradients).
 
-#ifndef MNEME_ATTENTION_PARTS_RWKV_TESTING_H_
-#define MNEME_ATTENTION_PARTS_RWKV_TESTING_H_
+#ifndef MNEME_ATTENTION_PARTS_LAYER_TESTING_H_
+#define MNEME_ATTENTION_PARTS_LAYER_TESTING_H_
 
 #include <algorithm>
 #include <cmath>
@@ -19,7 +20,7 @@
 #include "attention/variant.h"
 #include "gtest/gtest.h"
 
-namespace mneme::rwkv_testing {
+namespace mneme::layer_testing {
 
 constexpr int64_t kWidth = 6, kHeads = 2, kDim = kWidth / kHeads, kLength = 7;
 constexpr int kLayers = 3;
@@ -29,13 +30,14 @@ using Rows = std::vector<std::vector<double>>;  // [kLength][channels]
 // Layers mixer0, mixer1, ... with initial values as they are.
 class Stack {
  public:
-  explicit Stack(const std::string& variant) {
+  explicit Stack(const std::string& variant, const OptionValues& values = {}) {
     const Variant& v = **Variants().Find(variant);
     MixerConfig config;
     config.width = kWidth;
     config.heads = kHeads;
     config.layers = kLayers;
-    config.options = *Options::Parse(v.descriptor.options);
+    config.max_length = kLength;
+    config.options = *Options::Parse(v.descriptor.options, values);
     config.parameters = &parameters_;
     for (config.layer = 0; config.layer < kLayers; ++config.layer) {
       config.name = absl::StrCat("mixer", config.layer);
@@ -94,7 +96,7 @@ class Stack {
 };
 
 inline Rows RandomRows() {
-  Random random(3, StreamId("rwkv test"));
+  Random random(3, StreamId("layer test"));
   Rows x(kLength, std::vector<double>(kWidth));
   for (auto& row : x) {
     for (double& value : row) value = random.Normal();
@@ -129,7 +131,8 @@ inline Rows Times(const Rows& x, const double* w, int64_t out,
   return y;
 }
 
-// (1 - mu) of the token and mu of the one before, where mu(t, c).
+// RWKV's token shift: (1 - mu) of the token and mu of the one before, where
+// mu(t, c).
 template <typename Mu>
 Rows Mixed(const Rows& x, const Mu& mu) {
   Rows y = x;
@@ -145,7 +148,8 @@ inline Rows Mixed(const Rows& x, const double* mu) {
   return Mixed(x, [mu](int64_t, int64_t c) { return mu[c]; });
 }
 
-// Every head of every token to mean 0 and variance 1, then gain and bias.
+// RWKV's norm: every head of every token to mean 0 and variance 1, then gain
+// and bias.
 inline Rows HeadNorm(Rows x, const double* gain, const double* bias) {
   for (auto& row : x) {
     for (int64_t h = 0; h < kWidth; h += kDim) {
@@ -187,6 +191,6 @@ void ExpectChannels(const double* actual, const F& f) {
   }
 }
 
-}  // namespace mneme::rwkv_testing
+}  // namespace mneme::layer_testing
 
-#endif  // MNEME_ATTENTION_PARTS_RWKV_TESTING_H_
+#endif  // MNEME_ATTENTION_PARTS_LAYER_TESTING_H_
