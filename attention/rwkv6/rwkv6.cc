@@ -19,7 +19,8 @@
 // and bonuses are those of the published code, which depend on channel and
 // layer; so is the norm's eps, 64e-5. Its other initial values are not: it
 // draws orthogonal matrices, smaller for keys and gates and zero for the
-// output, and starts the norm's gain at ((layer + 1) / layers)^0.7.
+// output, and starts the norm's gain at ((layer + 1) / layers)^0.7; and it
+// exempts the matrices of low rank from weight decay.
 
 #include <memory>
 #include <string>

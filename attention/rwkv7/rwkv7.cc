@@ -93,7 +93,11 @@ class Rwkv7Mixer : public Mixer {
                                   absl::optional<Init> bias) {
       int64_t rank = config.options.Int(name + "_rank");
       if (rank == 0) {
-        rank = std::max<int64_t>(32, 32 * std::llround(share / unit / 32));
+        // Halves go to the even one, as in the authors' language: at widths of
+        // 256 and 1024 that matters.
+        const double steps =
+            share * std::sqrt(static_cast<double>(width_)) / 32;
+        rank = std::max<int64_t>(32, 32 * std::llrint(steps));
       }
       LowRank added;
       added.down = add_vector(name + "_down", {width_, rank}, Init::Zeros());

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -96,6 +97,36 @@ TEST(Rwkv7, LayersAreWhatThePaperDefines) {
     Accumulate(Times(o, p("out"), kWidth), &x);
   }
   ExpectNear(actual, x);
+}
+
+TEST(Rwkv7, RanksAreThePublishedOnes) {
+  // max(32, round(share * width^0.5 / 32) * 32) for shares of 2.5, 2.5, 1.7 and
+  // 5, where round(2.5) is 2.
+  constexpr int64_t kRanks[][5] = {{64, 32, 32, 32, 32},
+                                   {256, 32, 32, 32, 64},
+                                   {768, 64, 64, 32, 128},
+                                   {1024, 64, 64, 64, 160}};
+  const Variant& variant = **Variants().Find("rwkv7");
+  for (const auto& [width, decay, rate, residual, gate] : kRanks) {
+    ParameterSet parameters(DType::kFloat32, /*seed=*/1);
+    MixerConfig config;
+    config.width = width;
+    config.layer = 1;
+    config.layers = 2;
+    config.options = *Options::Parse(variant.descriptor.options);
+    config.parameters = &parameters;
+    ASSERT_TRUE(variant.make_mixer(config).ok());
+    const std::map<std::string, int64_t> ranks = {{".decay_down", decay},
+                                                  {".rate_down", rate},
+                                                  {".residual_down", residual},
+                                                  {".gate_down", gate}};
+    for (const auto& parameter : parameters.all()) {
+      const auto rank = ranks.find(parameter->name);
+      if (rank == ranks.end()) continue;
+      EXPECT_EQ(parameter->value.dim(1), rank->second)
+          << parameter->name << " at width " << width;
+    }
+  }
 }
 
 // The published code's own expressions.
