@@ -144,6 +144,11 @@ absl::StatusOr<Dims> InferDims(absl::Span<const InputSpec> specs,
       if (seen.find(letter) == std::string::npos) {
         seen += letter;
         *size = shape.dim(axis);
+        if (*size < 1) {
+          return absl::InvalidArgumentError(
+              absl::StrCat("input ", spec.name, " has shape ", shape.ToString(),
+                           ": its ", AxisName(letter), " is empty"));
+        }
       } else if (*size != shape.dim(axis)) {
         return absl::InvalidArgumentError(
             absl::StrCat("input ", spec.name, " has shape ", shape.ToString(),

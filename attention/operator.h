@@ -70,8 +70,8 @@ struct InputSpec {
 // What an axis letter stands for: "batch", "key/value heads", ...
 absl::string_view AxisName(char letter);
 
-// Sizes that make all inputs fit their specs, or InvalidArgument that names the
-// input, its shape and the axis that disagrees.
+// Sizes >= 1 that make all inputs fit their specs, or InvalidArgument that
+// names the input, its shape and the axis that disagrees or is empty.
 absl::StatusOr<Dims> InferDims(absl::Span<const InputSpec> specs,
                                absl::Span<const Tensor> inputs);
 

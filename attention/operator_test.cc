@@ -50,6 +50,9 @@ TEST(InferDims, NamesWhatDoesNotFit) {
   const std::string groups =
       Error({{2, 5, 6, 4}, {2, 5, 4, 4}, {2, 5, 4, 7}, {2, 5, 6}});
   EXPECT_NE(groups.find("divide"), std::string::npos) << groups;
+  const std::string empty =
+      Error({{2, 0, 6, 4}, {2, 0, 3, 4}, {2, 0, 3, 7}, {2, 0, 6}});
+  EXPECT_NE(empty.find("its length is empty"), std::string::npos) << empty;
   auto mixed = Inputs({{2, 5, 6, 4}, {2, 5, 3, 4}, {2, 5, 3, 7}, {2, 5, 6}});
   mixed[2] = Tensor(DType::kFloat64, mixed[2].shape());
   EXPECT_FALSE(InferDims(kSpecs, mixed).ok());

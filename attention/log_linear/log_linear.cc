@@ -105,10 +105,6 @@ class LogLinearOperator : public Operator {
   absl::Status Forward(OperatorCall* call) const override {
     const Dims& d = call->dims;
     auto* state = static_cast<LogLinearState*>(call->state);
-    if (LevelsOf(d) < 1) {
-      return absl::InvalidArgumentError(
-          "log_linear: lambda needs a level at least, its last axis is empty");
-    }
     if (state != nullptr && state->levels() != LevelsOf(d)) {
       return absl::InvalidArgumentError(
           absl::StrCat("log_linear: the state was made for ", state->levels(),
