@@ -176,9 +176,10 @@ class HyenaOperator : public Operator {
     const double channels = static_cast<double>(d.heads) * d.value_dim;
     const size_t block = form == Form::kRecurrent ? d.length : Block(form);
     Cost cost;
+    // The bias joins the filter; then the convolution and two gates.
     cost.flops =
-        channels * d.batch *
-        (kernels::CausalFftConvFlops(d.length, block) + 2.0 * d.length);
+        channels * (1 + kernels::CausalFftConvFlops(d.length, block, d.batch) +
+                    2.0 * d.batch * d.length);
     cost.bytes =
         sizeof(float) * channels * (4.0 * d.batch * d.length + d.length + 1);
     return cost;

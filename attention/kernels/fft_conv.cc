@@ -45,6 +45,19 @@ void Reverse(MatrixView<const T> from, MatrixView<T> to) {
 // Textbook work of a real transform.
 double FftFlops(double size) { return 2.5 * size * std::log2(size); }
 
+// Of `rows` rows with one another, without the transforms of the filter.
+double BlockFlops(size_t rows, size_t leaf) {
+  if (rows <= leaf) return static_cast<double>(rows) * (rows + 1);
+  size_t half = leaf;
+  while (2 * half < rows) half *= 2;
+  const size_t rest = rows - half;
+  // A few rows directly, or two transforms and a product of bins.
+  const double size = FftSize(2 * half);
+  const double across =
+      rest <= leaf ? 2.0 * half * rest : 2 * FftFlops(size) + 3 * size;
+  return BlockFlops(half, leaf) + across + BlockFlops(rest, leaf);
+}
+
 }  // namespace
 
 size_t FftSize(size_t rows) {
@@ -229,16 +242,12 @@ std::vector<double> LongConvGradient<T>::Filter() const {
 template class LongConvGradient<float>;
 template class LongConvGradient<double>;
 
-double CausalFftConvFlops(size_t rows, size_t leaf) {
-  if (rows <= leaf) return static_cast<double>(rows) * (rows + 1);
-  size_t half = leaf;
-  while (2 * half < rows) half *= 2;
-  const size_t rest = rows - half;
-  // Two transforms and a product of bins, or a few rows directly.
-  const double across =
-      rest <= leaf ? 2.0 * half * rest : 2 * FftFlops(2.0 * half) + 6.0 * half;
-  return CausalFftConvFlops(half, leaf) + across +
-         CausalFftConvFlops(rest, leaf);
+double CausalFftConvFlops(size_t rows, size_t leaf, size_t sequences) {
+  double filter = 0;
+  for (size_t half = 2 * leaf; half + leaf < rows; half *= 2) {
+    filter += FftFlops(FftSize(2 * half));
+  }
+  return filter + sequences * BlockFlops(rows, leaf);
 }
 
 }  // namespace mneme::kernels

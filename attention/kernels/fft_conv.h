@@ -128,9 +128,9 @@ class LongConvGradient {
   Spectra filter_, sum_;
 };
 
-// FLOPs a channel of CausalFftConv::Apply on all of `rows` rows, without the
-// transforms of the filter.
-double CausalFftConvFlops(size_t rows, size_t leaf);
+// FLOPs a channel of CausalFftConv::Apply on all of `rows` rows of as many
+// sequences, with the transforms of the filter, which they share.
+double CausalFftConvFlops(size_t rows, size_t leaf, size_t sequences);
 
 }  // namespace mneme::kernels
 

@@ -209,10 +209,22 @@ TYPED_TEST(FftConvTest, ChannelsDoNotTouchOneAnother) {
 }
 
 TEST(FftConv, FlopsOfShortAndLongSequences) {
-  EXPECT_EQ(CausalFftConvFlops(5, 8), 30);  // 15 products, 15 sums
-  // Two direct blocks of 2 and a transform of 4 there and back.
-  EXPECT_EQ(CausalFftConvFlops(4, 2), 6 + 2 * 2.0 * 2 + 6);
-  EXPECT_LT(CausalFftConvFlops(65536, 64), CausalFftConvFlops(65536, 1 << 20));
+  EXPECT_EQ(CausalFftConvFlops(5, 8, 1), 30);  // 15 products, 15 sums
+  EXPECT_EQ(CausalFftConvFlops(5, 8, 4), 4 * 30);
+  // Two blocks of 2, and the 4 products of one with the other.
+  EXPECT_EQ(CausalFftConvFlops(4, 2, 1), 6 + 8 + 6);
+  // Two such blocks of 4 and, in between, transforms of 8 there and back; that
+  // of the filter serves all sequences.
+  constexpr double kTransform = 2.5 * 8 * 3;
+  constexpr double kAlone = 20 + 20 + 2 * kTransform + 4 * 6;
+  EXPECT_EQ(CausalFftConvFlops(8, 2, 1), kAlone + kTransform);
+  EXPECT_EQ(CausalFftConvFlops(8, 2, 3), 3 * kAlone + kTransform);
+  // Of 12 rows, for 6 and 6 of which there must be a power of two.
+  constexpr double kSixteen = 2.5 * 16 * 4;
+  EXPECT_EQ(CausalFftConvFlops(12, 3, 1),
+            2 * (12 + 18 + 12) + 3 * kSixteen + 8 * 6);
+  EXPECT_LT(CausalFftConvFlops(65536, 64, 1),
+            CausalFftConvFlops(65536, 1 << 20, 1));
 }
 
 }  // namespace

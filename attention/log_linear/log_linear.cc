@@ -186,19 +186,27 @@ class LogLinearOperator : public Operator {
     const Fenwick fenwick(LevelsOf(d));
     const int64_t chunk = ChunkOf(form, d.length, chunk_);
     const double heads = d.heads, groups = d.kv_heads;
-    double pairs = 0, reads = 0, writes = 0;  // of tokens, or tokens and levels
+    // Of tokens, of tokens and buckets, and of matrices that move on.
+    double pairs = 0, reads = 0, writes = 0, moves = 0;
     for (int64_t begin = 0; begin < d.length; begin += chunk) {
-      const double count = std::min(chunk, d.length - begin);
-      pairs += count * (count + 1) / 2;
-      reads += count * fenwick.Before(begin).size();
-      if (begin + count < d.length) writes += count;
+      const int64_t count = std::min(chunk, d.length - begin);
+      const std::vector<kernels::Bucket> before = fenwick.Before(begin);
+      pairs += 0.5 * count * (count + 1);
+      reads += static_cast<double>(count) * before.size();
+      if (begin + count == d.length) break;  // nothing reads what comes after
+      writes += count;
+      const int meet = fenwick.Meeting(begin, begin + count);
+      for (const kernels::Bucket& bucket : before) {
+        moves += bucket.level < meet ? 2 : 1;  // fades, and is added to another
+      }
     }
+    const double k = d.key_dim, v = d.value_dim;
     Cost cost;
-    // Scores, their weights, and their products with values; then matrices.
-    cost.flops =
-        d.batch *
-        (pairs * (2.0 * d.key_dim * groups + heads * (2 + 2.0 * d.value_dim)) +
-         (reads + writes) * heads * 2 * d.key_dim * d.value_dim);
+    // Scores, their weights (decay, lambda and score), and their products with
+    // values; matrices read, and weighed; values that fade and are written.
+    cost.flops = d.batch * (pairs * (2 * k * groups + heads * (3 + 2 * v)) +
+                            heads * (reads * (2 * k * v + 2 * v + 1) +
+                                     writes * (2 * k * v + v) + moves * k * v));
     cost.exps = static_cast<double>(d.batch) * d.length * heads;
     cost.bytes = sizeof(float) * static_cast<double>(d.batch) * d.length *
                      (2.0 * d.key_dim * groups +

@@ -94,6 +94,25 @@ TEST(LogLinear, StateHasAMatrixForEachBitOfThePosition) {
   }
 }
 
+TEST(LogLinear, CostCountsWhatIsComputed) {
+  Dims dims;
+  dims.length = 3;
+  dims.heads = 2;
+  dims.key_dim = 2;
+  dims.value_dim = 3;
+  dims.own['N'] = 5;
+  // Three tokens with themselves: a product of queries and keys for both heads,
+  // and for each its weight and a product with values.
+  constexpr double kPairs = 3 * (2 * 2 + 2 * (3 + 2 * 3));
+  // Token 1 reads the bucket of token 0, token 2 that of both; two were
+  // written; one faded and joined another.
+  constexpr double kMatrices =
+      2 * 2 * ((2 * 6 + 2 * 3 + 1) + (2 * 6 + 3)) + 2 * 2 * 6;
+  const Cost cost = NewOperator()->ForwardCost(dims, Form::kRecurrent);
+  EXPECT_EQ(cost.flops, kPairs + kMatrices);
+  EXPECT_EQ(cost.exps, 6);
+}
+
 TEST(LogLinear, AStateOfOtherLevelsIsRefused) {
   const auto op = NewOperator();
   const auto state = op->NewState(DimsOf(4), DType::kFloat32);
