@@ -40,7 +40,7 @@ VariantDescriptor Describe() {
   d.paper = "arXiv 2402.18668";
   d.summary = "second-order Taylor polynomial of the softmax kernel";
   d.exact = false;
-  d.tolerance = 1e-5;
+  d.tolerance = 7e-7;  // measured 4.5e-7
   d.options = WithHybridOptions(
       {OptionSpec::Int("feature_dim", 16, 1, 256,
                        "width of a head's queries and keys before expansion"),

@@ -114,7 +114,8 @@ VariantDescriptor Describe() {
   d.causal = false;
   d.streaming = false;
   d.exact = false;
-  d.tolerance = 5e-7;
+  // Measured 6.6e-7 with AVX2; AVX-512 has half of that.
+  d.tolerance = 1e-6;
   d.options =
       AttentionMixerOptions(/*grouped=*/true, BlockAttention::BlockOptions());
   d.variations = {{{"block", "2"}, {"random", "2"}, {"kv_heads", "1"}},

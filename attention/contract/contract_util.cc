@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 
+#include "attention/kernels/simd.h"
 #include "attention/tensor/random.h"
 #include "gtest/gtest.h"
 
@@ -38,6 +39,15 @@ void ForEachVariant(
       if (testing::Test::HasFatalFailure()) return;
     }
   }
+}
+
+void OnEverySimdTarget(const std::function<void()>& body) {
+  for (const std::string& target : kernels::SupportedSimdTargets()) {
+    SCOPED_TRACE(target);
+    ASSERT_TRUE(kernels::UseSimdTarget(target).ok());
+    body();
+  }
+  ASSERT_TRUE(kernels::UseSimdTarget("best").ok());
 }
 
 double RelativeError(const Tensor& actual, const Tensor& expected,

@@ -33,6 +33,10 @@ inline constexpr double kGradientRelative = 1e-3;
 void ForEachVariant(
     const std::function<void(const Variant&, const Options&)>& body);
 
+// Runs body on every SIMD target of this CPU, naming it in failures: a float32
+// result has other rounding errors on each.
+void OnEverySimdTarget(const std::function<void()>& body);
+
 // Largest |a - b| / max(floor, largest |b|); infinity when NaNs differ.
 double RelativeError(const Tensor& actual, const Tensor& expected,
                      double floor = 1);

@@ -17,7 +17,6 @@
 #include "absl/strings/str_cat.h"
 #include "attention/contract/operator_cases.h"
 #include "attention/kernels/parallel.h"
-#include "attention/kernels/simd.h"
 #include "attention/variant.h"
 #include "gtest/gtest.h"
 
@@ -41,24 +40,23 @@ void ExpectFormsEqualOracle(const Variant& variant, const Operator& op,
 }
 
 TEST(OperatorContract, EveryFormEqualsTheOracleOnEverySimdTarget) {
-  for (const std::string& target : kernels::SupportedSimdTargets()) {
-    SCOPED_TRACE(target);
-    ASSERT_TRUE(kernels::UseSimdTarget(target).ok());
-    ForEachCase(ExpectFormsEqualOracle);
-  }
-  ASSERT_TRUE(kernels::UseSimdTarget("best").ok());
+  OnEverySimdTarget([] { ForEachCase(ExpectFormsEqualOracle); });
 }
 
 // The sizes that models train at, with the chunk they train with.
 TEST(OperatorContract, TrainedSizesEqualTheOracle) {
-  ForEachVariant([](const Variant& variant, const Options&) {
-    if (variant.make_operator == nullptr) return;
+  for (const std::string& name : Variants().Names()) {
+    SCOPED_TRACE("variant " + name);
+    const Variant& variant = **Variants().Find(name);
+    if (variant.make_operator == nullptr) continue;
     auto op =
         variant.make_operator(*Options::Parse(variant.descriptor.options));
     ASSERT_TRUE(op.ok()) << op.status();
-    ExpectFormsEqualOracle(variant, **op,
-                           WithOwnAxes(**op, {2, 131, 2, 2, 32, 64, {}}));
-  });
+    OnEverySimdTarget([&] {
+      ExpectFormsEqualOracle(variant, **op,
+                             WithOwnAxes(**op, {2, 131, 2, 2, 32, 64, {}}));
+    });
+  }
 }
 
 TEST(OperatorContract, ShapeMistakesAreErrors) {

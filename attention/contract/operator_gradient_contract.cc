@@ -99,32 +99,35 @@ TEST(OperatorContract, BackwardAddsToWhatIsThereAndSkipsWhatIsUnwanted) {
   });
 }
 
-TEST(OperatorContract, Float32BackwardIsNearFloat64) {
-  ForEachCase([](const Variant& variant, const Operator& op, const Dims& dims) {
-    const auto inputs = RandomInputs(op.Inputs(), dims, DType::kFloat32, 7);
-    const Tensor d_output =
-        RandomTensor(DType::kFloat32,
-                     {dims.batch, dims.length, dims.heads, dims.value_dim}, 8);
-    std::vector<Tensor> results[2];
-    for (DType dtype : {DType::kFloat32, DType::kFloat64}) {
-      std::vector<Tensor> cast;
-      for (const Tensor& x : inputs) cast.push_back(x.Cast(dtype));
-      Evaluation run(cast, Form::kChunked);
-      run.call.keep = true;
-      run(op);
-      std::vector<Tensor>& gradients = results[dtype == DType::kFloat64];
-      for (const Tensor& x : inputs) gradients.emplace_back(dtype, x.shape());
-      const absl::Status status =
-          op.Backward(run.call, d_output.Cast(dtype), gradients);
-      ASSERT_TRUE(status.ok()) << status;
-    }
-    for (size_t i = 0; i < inputs.size(); ++i) {
-      // A backward chains about three forward-sized sums.
-      EXPECT_LE(RelativeError(results[0][i], results[1][i]),
-                10 * variant.descriptor.tolerance)
-          << op.Inputs()[i].name;
-    }
-  });
+void ExpectFloat32BackwardNearFloat64(const Variant& variant,
+                                      const Operator& op, const Dims& dims) {
+  const auto inputs = RandomInputs(op.Inputs(), dims, DType::kFloat32, 7);
+  const Tensor d_output =
+      RandomTensor(DType::kFloat32,
+                   {dims.batch, dims.length, dims.heads, dims.value_dim}, 8);
+  std::vector<Tensor> results[2];
+  for (DType dtype : {DType::kFloat32, DType::kFloat64}) {
+    std::vector<Tensor> cast;
+    for (const Tensor& x : inputs) cast.push_back(x.Cast(dtype));
+    Evaluation run(cast, Form::kChunked);
+    run.call.keep = true;
+    run(op);
+    std::vector<Tensor>& gradients = results[dtype == DType::kFloat64];
+    for (const Tensor& x : inputs) gradients.emplace_back(dtype, x.shape());
+    const absl::Status status =
+        op.Backward(run.call, d_output.Cast(dtype), gradients);
+    ASSERT_TRUE(status.ok()) << status;
+  }
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    // A backward chains about three forward-sized sums.
+    EXPECT_LE(RelativeError(results[0][i], results[1][i]),
+              10 * variant.descriptor.tolerance)
+        << op.Inputs()[i].name;
+  }
+}
+
+TEST(OperatorContract, Float32BackwardIsNearFloat64OnEverySimdTarget) {
+  OnEverySimdTarget([] { ForEachCase(ExpectFloat32BackwardNearFloat64); });
 }
 
 }  // namespace

@@ -234,7 +234,8 @@ VariantDescriptor Describe() {
   d.family = "softmax";
   d.paper = "arXiv 2008.02217";
   d.summary = "the query settles among the stored keys before it reads";
-  d.tolerance = 1e-5;
+  // Measured 7.2e-7, and 1.3e-5 in gradients, which may have ten times this.
+  d.tolerance = 2e-6;
   d.options = {
       OptionSpec::Int("updates", 2, 1, 64,
                       "times the state pattern is associated; 1: softmax"),

@@ -405,7 +405,9 @@ VariantDescriptor Describe() {
   d.family = "softmax";
   d.paper = "arXiv 2008.02217";
   d.summary = "learned patterns, the context, and the patterns backwards";
-  d.tolerance = 1e-5;
+  // Measured 5.7e-6, and, where T is small, 2.3e-4 in its gradient, which may
+  // have ten times this.
+  d.tolerance = 3e-5;
   d.options = {
       OptionSpec::Int("patterns", 64, 1, 65536, "persistent patterns a head"),
       OptionSpec::Int("chunk", 64, 1, 65536,

@@ -364,7 +364,7 @@ VariantDescriptor Describe() {
   d.paper = "arXiv 2009.14794";
   d.summary = "softmax attention estimated by positive random features";
   d.exact = false;
-  d.tolerance = 1e-5;
+  d.tolerance = 1.5e-6;  // measured 9.2e-7
   d.options = {
       OptionSpec::Int("features", 0, 0, 65536,
                       "random features a head; 0: d ln d of its width d"),
