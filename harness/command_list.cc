@@ -126,7 +126,8 @@ void PrintOperator(const Operator& op, bool streaming) {
   if (!streaming) return;
   absl::PrintF("\ndecoding state, batch 1, 2 heads of 32, float32\n");
   Dims dims = UsualDims(op);
-  for (int64_t length : {64, 1024, 65536}) {
+  // No powers of two, where block-wise memories are at their smallest.
+  for (int64_t length : {100, 1000, 100000}) {
     dims.length = length;
     absl::PrintF("  after %6d tokens %12d bytes\n", length,
                  op.StateBytes(dims));

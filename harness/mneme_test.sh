@@ -43,7 +43,7 @@ for variant in $("$mneme" list | sed -n '/^variants/,/^tasks/s/^  \([a-z_0-9]*\)
 done
 expect "describe: axes of files" 0 "lambda +.*\[batch, heads, length, levels\]" "$mneme" describe log_linear
 expect "describe: axes of parameters" 0 "e +.*\[heads, length, k\]" "$mneme" describe linformer_encoder
-expect "describe: sizes of the state" 0 "after +64 tokens +8192 bytes" "$mneme" describe linformer
+expect "describe: sizes of the state" 0 "after +100 tokens +14336 bytes" "$mneme" describe linformer
 expect "describe a task" 0 "pairs" "$mneme" describe mqar
 expect "describe nothing known" 2 'did you mean "linear"' "$mneme" describe lineer
 expect "new variant" 2 "lower_snake_case" "$mneme" new-variant MyMemory --dir=new
