@@ -20,6 +20,26 @@ constexpr struct {
               {Form::kChunked, "chunked"},
               {Form::kRecurrent, "recurrent"}};
 
+// What an axis letter stands for: "batch", "key/value heads", ...
+absl::string_view AxisName(char letter) {
+  switch (letter) {
+    case 'B':
+      return "batch";
+    case 'L':
+      return "length";
+    case 'H':
+      return "heads";
+    case 'G':
+      return "key/value heads";
+    case 'K':
+      return "key_dim";
+    case 'V':
+      return "value_dim";
+    default:
+      return "own axis";
+  }
+}
+
 int64_t* Axis(Dims* dims, char letter) {
   switch (letter) {
     case 'B':
@@ -84,25 +104,6 @@ double Neutral(Domain domain) {
 }
 
 }  // namespace
-
-absl::string_view AxisName(char letter) {
-  switch (letter) {
-    case 'B':
-      return "batch";
-    case 'L':
-      return "length";
-    case 'H':
-      return "heads";
-    case 'G':
-      return "key/value heads";
-    case 'K':
-      return "key_dim";
-    case 'V':
-      return "value_dim";
-    default:
-      return "own axis";
-  }
-}
 
 absl::string_view FormName(Form form) {
   return kForms[static_cast<int>(form)].name;
@@ -287,6 +288,11 @@ absl::Status RunOperator(const Operator& op, OperatorCall* call) {
   if (call->output.empty()) {
     call->output = Tensor(call->arena, call->inputs[0].dtype(), shape);
   }
+  // Nothing to compute, and no state to advance: operators need not divide by
+  // sizes with care.
+  if (shape.elements() == 0 && (call->state == nullptr || dims->length == 0)) {
+    return absl::OkStatus();
+  }
   return op.Forward(call);
 }
 
@@ -320,7 +326,8 @@ Variable ApplyOperator(const Operator& op, absl::Span<const Variable> inputs,
   return tape->Record(
       std::move(output), inputs,
       [&op, tape, call, kept, values](const Tensor& d_output) mutable {
-        call.inputs = values;  // the copy in this closure
+        if (d_output.elements() == 0) return;  // as in RunOperator
+        call.inputs = values;                  // the copy in this closure
         std::vector<Tensor> d_inputs;
         for (const Variable& input : kept) {
           d_inputs.push_back(input.needs_gradient() ? input.gradient()

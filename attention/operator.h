@@ -67,9 +67,6 @@ struct InputSpec {
   Domain domain = Domain::kReal;
 };
 
-// What an axis letter stands for: "batch", "key/value heads", ...
-absl::string_view AxisName(char letter);
-
 // Sizes >= 1 that make all inputs fit their specs, or InvalidArgument that
 // names the input, its shape and the axis that disagrees or is empty.
 absl::StatusOr<Dims> InferDims(absl::Span<const InputSpec> specs,
@@ -169,8 +166,8 @@ class Operator {
   virtual absl::Status Reference(const OperatorCall& call) const = 0;
 };
 
-// Checks the inputs, fills call->dims and runs Forward. call->output is
-// allocated (from call->arena if given) when empty.
+// Checks the inputs, fills call->dims and runs Forward, unless the output has
+// no numbers. call->output is allocated (from call->arena if given) when empty.
 absl::Status RunOperator(const Operator& op, OperatorCall* call);
 
 // Unimplemented if the call continues from a state: for operators that cannot.

@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "attention/variant.h"
 #include "harness/atomic_file.h"
 #include "harness/npy.h"
@@ -54,15 +55,6 @@ bool HasHeadsAfterLength(const InputSpec& spec) {
          (axes[2] == 'H' || axes[2] == 'G');
 }
 
-// The spec's axes as files have them: "[batch, heads, length, key_dim]".
-std::string FileAxes(const InputSpec& spec) {
-  std::string axes = spec.axes;
-  if (HasHeadsAfterLength(spec)) std::swap(axes[1], axes[2]);
-  std::vector<std::string> names;
-  for (char letter : axes) names.emplace_back(AxisName(letter));
-  return absl::StrCat("[", absl::StrJoin(names, ", "), "]");
-}
-
 absl::StatusOr<Tensor> ReadInput(const std::string& directory,
                                  const InputSpec& spec) {
   const std::string path = absl::StrCat(directory, "/", spec.name, ".npy");
@@ -71,8 +63,8 @@ absl::StatusOr<Tensor> ReadInput(const std::string& directory,
   const Shape shape{absl::Span<const int64_t>(array->shape)};
   if (shape.rank() != static_cast<int>(spec.axes.size())) {
     return absl::InvalidArgumentError(
-        absl::StrCat(path, " has shape ", shape.ToString(), "; it should be ",
-                     FileAxes(spec)));
+        absl::StrCat(path, " has shape ", shape.ToString(), "; it should hold ",
+                     FileDoc(spec)));
   }
   const Tensor values = array->is_double()
                             ? Tensor::FromValues(shape, array->doubles())
@@ -129,6 +121,18 @@ absl::Status Apply(const Flags& flags) {
 }
 
 }  // namespace
+
+std::string FileDoc(const InputSpec& spec) {
+  const size_t begin = spec.doc.find('['), end = spec.doc.find(']', begin);
+  if (begin == std::string::npos || end == std::string::npos) return spec.doc;
+  std::vector<std::string> axes =
+      absl::StrSplit(spec.doc.substr(begin + 1, end - begin - 1), ", ");
+  if (HasHeadsAfterLength(spec) && axes.size() == spec.axes.size()) {
+    std::swap(axes[1], axes[2]);
+  }
+  return absl::StrCat(spec.doc.substr(0, begin), "[", absl::StrJoin(axes, ", "),
+                      spec.doc.substr(end));
+}
 
 void AddApplyCommand(CLI::App* app, Action* action) {
   CLI::App* command = app->add_subcommand(

@@ -11,6 +11,7 @@
 #include "absl/strings/str_format.h"
 #include "attention/plugin/suggest.h"
 #include "attention/variant.h"
+#include "harness/command_apply.h"
 #include "harness/model.h"
 #include "harness/settings.h"
 #include "harness/trainer.h"
@@ -99,19 +100,34 @@ void PrintOptions(const char* scope, const std::vector<OptionSpec>& specs) {
   }
 }
 
-void PrintOperator(const Operator& op, bool streaming) {
-  absl::PrintF(
-      "operator inputs (mneme apply reads NAME.npy with axes 1 and 2 "
-      "swapped: [batch, heads, length, dim])\n");
+// One sequence in 2 heads of 32. The operator's own axes are as large as its
+// options have them where PairInputs says so.
+Dims UsualDims(const Operator& op) {
+  Dims dims;
+  dims.heads = dims.kv_heads = 2;
+  dims.key_dim = dims.value_dim = 32;
+  const Tensor token(DType::kFloat32, {1, 1, 2, 32});
+  const auto inputs = op.PairInputs(token, token, token);
+  if (inputs.ok()) {
+    const absl::StatusOr<Dims> inferred = InferDims(op.Inputs(), *inputs);
+    if (inferred.ok()) return *inferred;
+  }
   for (const InputSpec& spec : op.Inputs()) {
-    absl::PrintF("  %-8s %s\n", spec.name, spec.doc);
+    for (char letter : spec.axes) dims.own[letter] = op.OwnAxis(letter, dims);
+  }
+  return dims;
+}
+
+void PrintOperator(const Operator& op, bool streaming) {
+  absl::PrintF("operator inputs, the NAME.npy that mneme apply reads\n");
+  for (const InputSpec& spec : op.Inputs()) {
+    absl::PrintF("  %-10s %s\n", spec.name, FileDoc(spec));
   }
   if (!streaming) return;
   absl::PrintF("\ndecoding state, batch 1, 2 heads of 32, float32\n");
-  for (int64_t length : {64, 1024, 65536}) {
-    Dims dims;
-    dims.heads = dims.kv_heads = 2;
-    dims.key_dim = dims.value_dim = 32;
+  Dims dims = UsualDims(op);
+  // No powers of two, where block-wise memories are at their smallest.
+  for (int64_t length : {100, 1000, 100000}) {
     dims.length = length;
     absl::PrintF("  after %6d tokens %12d bytes\n", length,
                  op.StateBytes(dims));
@@ -134,7 +150,7 @@ absl::Status DescribeVariant(const Variant& variant, bool json) {
     out["inputs"] = Json::array();
     if (op != nullptr) {
       for (const InputSpec& spec : op->Inputs()) {
-        out["inputs"].push_back({{"name", spec.name}, {"doc", spec.doc}});
+        out["inputs"].push_back({{"name", spec.name}, {"doc", FileDoc(spec)}});
       }
     }
     std::puts(out.dump(2).c_str());

@@ -38,6 +38,12 @@ expect "mistyped flag" 2 "--variant" "$mneme" evaluate --varient=softmax
 expect "list" 0 "retention" "$mneme" list
 expect "list as JSON" 0 '"variants"' "$mneme" list --json
 expect "describe a variant" 0 "rope_base" "$mneme" describe softmax
+for variant in $("$mneme" list | sed -n '/^variants/,/^tasks/s/^  \([a-z_0-9]*\) .*/\1/p'); do
+  expect "describe $variant" 0 "^operator inputs" "$mneme" describe "$variant"
+done
+expect "describe: axes of files" 0 "lambda +.*\[batch, heads, length, levels\]" "$mneme" describe log_linear
+expect "describe: axes of parameters" 0 "e +.*\[heads, length, k\]" "$mneme" describe linformer_encoder
+expect "describe: sizes of the state" 0 "after +100 tokens +14336 bytes" "$mneme" describe linformer
 expect "describe a task" 0 "pairs" "$mneme" describe mqar
 expect "describe nothing known" 2 'did you mean "linear"' "$mneme" describe lineer
 expect "new variant" 2 "lower_snake_case" "$mneme" new-variant MyMemory --dir=new
@@ -131,6 +137,14 @@ for form in parallel chunked recurrent; do
 done
 expect "apply: mistyped form" 2 'did you mean "chunked"' "$mneme" apply \
   --variant=softmax --form=chunkd --inputs=in --output=o.npy
+cp in/v.npy in/beta.npy
+expect "apply: three axes of four" 2 "beta.npy.*\[2, 2, 3, 1\].*strengths \[batch, heads, length\]" \
+  "$mneme" apply --variant=deltanet --inputs=in --output=o.npy
+mkdir -p empty
+for name in q k v lambda; do npy empty/$name.npy "(2, 2, 0, 1)"; done
+npy empty/g.npy "(2, 2, 0)"
+expect "apply to no tokens" 0 "^$" "$mneme" apply --variant=log_linear --inputs=empty \
+  --output=empty/o.npy
 head -c 100 in/q.npy >in/short && mv in/short in/q.npy
 expect "apply: truncated input" 2 "q\.npy" "$mneme" apply --variant=softmax \
   --inputs=in --output=o.npy
