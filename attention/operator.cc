@@ -270,6 +270,18 @@ absl::Status RunOperator(const Operator& op, OperatorCall* call) {
           "the state was made for another call: it holds ", state->batch(),
           " sequences of ", 8 * SizeOf(state->dtype()), "-bit numbers"));
     }
+    // Heads or widths that disagree would be read out of bounds. One token is
+    // enough to tell, and nothing needs to be allocated for it.
+    Dims one_token = *dims;
+    one_token.length = 1;
+    const int64_t bytes = op.StateBytes(one_token) *
+                          static_cast<int64_t>(SizeOf(state->dtype())) /
+                          static_cast<int64_t>(sizeof(float));
+    if (bytes > 0 && state->BytesAfter(1) != bytes) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "the state was made for other heads or widths: one token makes it ",
+          state->BytesAfter(1), " bytes; these inputs need ", bytes));
+    }
   }
   const Shape shape({dims->batch, dims->length, dims->heads, dims->value_dim});
   if (call->output.empty()) {

@@ -146,6 +146,23 @@ TEST(OperatorContract, AStateOfAnotherCallIsRefused) {
       call.state = state.get();
       EXPECT_FALSE(RunOperator(op, &call).ok());
     }
+    Dims more_heads = dims, wider_keys = dims, wider_values = dims;
+    more_heads.heads = more_heads.kv_heads = 4;
+    wider_keys.key_dim = wider_values.value_dim = 8;
+    Dims one_token = dims;
+    one_token.length = 1;
+    for (Dims sizes : {more_heads, wider_keys, wider_values}) {
+      sizes.length = 1;
+      // Not every mechanism has keys, or keeps something for each head.
+      if (op.StateBytes(sizes) == op.StateBytes(one_token)) continue;
+      for (DType dtype : {DType::kFloat32, DType::kFloat64}) {
+        const auto state = op.NewState(sizes, dtype);
+        std::vector<Tensor> cast;
+        for (const Tensor& x : inputs) cast.push_back(x.Cast(dtype));
+        Evaluation run(cast, Form::kChunked, state.get());
+        EXPECT_FALSE(RunOperator(op, &run.call).ok());
+      }
+    }
     const auto fitting = op.NewState(dims, DType::kFloat32);
     OperatorCall call;
     call.inputs = inputs;
