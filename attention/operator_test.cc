@@ -101,6 +101,15 @@ TEST(NeutralInputs, RefuseWhatHasNoNeutralValue) {
             absl::StatusCode::kUnimplemented);
 }
 
+TEST(NeutralInputs, RefuseNamesThatNoInputHas) {
+  const Tensor q(DType::kFloat32, {1, 2, 1, 2});
+  const std::vector<InputSpec> specs = {{"q", "BLHK", "queries"},
+                                        {"g", "BLH", "gates", Domain::kUnit}};
+  EXPECT_TRUE(NeutralInputs(specs, {{"q", q}}, {{"g", 0}}).ok());
+  EXPECT_EQ(NeutralInputs(specs, {{"q", q}, {"k", q}}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
 TEST(Form, NamesRoundTrip) {
   for (Form form : {Form::kParallel, Form::kChunked, Form::kRecurrent}) {
     ASSERT_TRUE(ParseForm(FormName(form)).ok());
