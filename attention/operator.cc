@@ -84,6 +84,7 @@ void NormaliseRows(T* x, int64_t n, int64_t width) {
   for (int64_t row = 0; row < n; row += width) {
     double sum = 0;
     for (int64_t c = 0; c < width; ++c) sum += double{x[row + c]} * x[row + c];
+    if (sum == 0) continue;  // no direction
     for (int64_t c = 0; c < width; ++c) x[row + c] /= std::sqrt(sum);
   }
 }
@@ -197,6 +198,15 @@ absl::StatusOr<std::vector<Tensor>> NeutralInputs(
     absl::Span<const InputSpec> specs,
     const std::map<std::string, Tensor>& given,
     const std::map<std::string, double>& constants) {
+  for (const auto& [name, tensor] : given) {
+    if (std::none_of(specs.begin(), specs.end(),
+                     [&name = name](const InputSpec& spec) {
+                       return spec.name == name;
+                     })) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the operator has no input ", name));
+    }
+  }
   Dims dims;
   std::string seen;  // axes of given inputs
   std::vector<Tensor> inputs(specs.size());

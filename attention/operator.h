@@ -85,7 +85,8 @@ std::vector<Tensor> RandomInputs(absl::Span<const InputSpec> specs,
 // there are none, what leaves the memory alone: log decays of 0, gates and step
 // sizes of 1. A given [batch, length, 1, dim] also fits an input without heads.
 // Unimplemented for another input of domain kReal or kUnitNorm, or one with an
-// axis whose size no given input says.
+// axis whose size no given input says; InvalidArgument for a given name that no
+// spec has.
 absl::StatusOr<std::vector<Tensor>> NeutralInputs(
     absl::Span<const InputSpec> specs,
     const std::map<std::string, Tensor>& given,
@@ -152,9 +153,9 @@ class Operator {
   virtual Cost ForwardCost(const Dims& dims, Form form) const = 0;
 
   // Inputs under which token t writes the pair (key t, value t) and then reads
-  // with query t, and nothing is forgotten: log decays 0, write strengths 1.
-  // What probes of the bare memory run on. queries and keys are [batch, length,
-  // heads, key_dim], values [batch, length, heads, value_dim].
+  // with query t, and no input makes it forget: log decays 0, write strengths
+  // 1. What probes of the bare memory run on. queries and keys are [batch,
+  // length, heads, key_dim], values [batch, length, heads, value_dim].
   //
   // By default NeutralInputs of "q", "k" and "v". Unimplemented, with a phrase
   // that says why, for an operator that holds no pairs.

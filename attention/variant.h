@@ -36,7 +36,6 @@ struct Approximation {
   std::string knob;
   std::vector<int64_t> sizes;  // of the knob, rising
   OptionValues fixed = {};     // other options, as far as they matter
-  std::string redraw = "";     // option that seeds what is drawn at random
   // Standard deviation of the entries of queries and keys.
   double deviation = 1;
 
@@ -67,6 +66,9 @@ struct VariantDescriptor {
   // Settings beside the defaults under which the contract test runs too.
   std::vector<OptionValues> variations;
   std::vector<Approximation> approximations;
+  // The option, a whole number, that seeds what the operator draws at random;
+  // empty if it draws nothing. Probes draw anew for every trial.
+  std::string redraw;
 };
 
 struct Variant {

@@ -3,6 +3,7 @@
 #include "reports/probe_results.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <set>
 #include <tuple>
@@ -214,8 +215,11 @@ std::string PairsText(const CapacityCurve& curve) {
 
 std::string PairsIntervalText(const CapacityCurve& curve) {
   if (!curve.has_pairs_at_90()) return "";
-  return absl::StrCat(FormatFigures(curve.pairs_at_90().low()), "-",
-                      FormatFigures(curve.pairs_at_90().high()));
+  const Measurement& pairs = curve.pairs_at_90();
+  return std::isfinite(pairs.high())
+             ? absl::StrCat(FormatFigures(pairs.low()), "-",
+                            FormatFigures(pairs.high()))
+             : absl::StrCat("≥", FormatFigures(pairs.low()));
 }
 
 absl::optional<double> PairsPerKib(const CapacityCurve& curve) {

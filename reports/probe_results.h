@@ -81,7 +81,7 @@ std::vector<const Probe*> ByCapacity(absl::Span<const Probe> probes);
 // "<2" where so few did already.
 std::string PairsText(const CapacityCurve& curve);
 
-// "14.9-15.8"; "" where there is no estimate.
+// "14.9-15.8"; "≥14.9" without an upper end; "" where there is no estimate.
 std::string PairsIntervalText(const CapacityCurve& curve);
 
 // Of the estimate, for each 1,024 bytes of measured state; absent without one.

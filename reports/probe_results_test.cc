@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -139,6 +140,10 @@ TEST(Capacity, IsSaidWithItsBounds) {
   EXPECT_EQ(PairsIntervalText(softmax.capacity(1)), "");
   EXPECT_EQ(PairsPerKibText(softmax.capacity(1)), "≥32.0");
   EXPECT_FALSE(PairsPerKib(softmax.capacity(1)).has_value());
+
+  CapacityCurve open = delta.capacity(1);
+  open.mutable_pairs_at_90()->set_high(std::numeric_limits<double>::infinity());
+  EXPECT_EQ(PairsIntervalText(open), "≥30.4");
 
   CapacityCurve poor = delta.capacity(1);
   poor.clear_pairs_at_90();

@@ -90,8 +90,8 @@ VariantDescriptor Describe() {
   d.approximations = {{/*of=*/"softmax",
                        /*knob=*/"random",
                        /*sizes=*/{0, 1, 2, 4, 8, 16, 32, 48, 61},
-                       /*fixed=*/{{"block", "8"}},
-                       /*redraw=*/"seed"}};
+                       /*fixed=*/{{"block", "8"}}}};
+  d.redraw = "seed";
   return d;
 }
 

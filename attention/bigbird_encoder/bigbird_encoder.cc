@@ -126,8 +126,8 @@ VariantDescriptor Describe() {
   d.approximations = {{/*of=*/kFullSoftmax,
                        /*knob=*/"random",
                        /*sizes=*/{0, 1, 2, 4, 8, 16, 32, 48, 59},
-                       /*fixed=*/{{"block", "8"}},
-                       /*redraw=*/"seed"}};
+                       /*fixed=*/{{"block", "8"}}}};
+  d.redraw = "seed";
   return d;
 }
 

@@ -380,10 +380,10 @@ VariantDescriptor Describe() {
     a.of = "softmax";
     a.knob = "features";
     a.sizes = {8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096};
-    a.redraw = "seed";
     a.deviation = deviation;
     d.approximations.push_back(a);
   }
+  d.redraw = "seed";
   return d;
 }
 

@@ -4,13 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "attention/tensor/random.h"
 #include "harness/probes/bootstrap.h"
+#include "harness/probes/operators.h"
 #include "harness/probes/pair_memory.h"
 
 namespace mneme {
@@ -90,62 +90,25 @@ Tensor FullSoftmax(const Qkv& qkv) {
   return output;
 }
 
-absl::StatusOr<std::unique_ptr<Operator>> MakeOperator(
-    const Variant& variant, const OptionValues& values) {
-  if (variant.make_operator == nullptr) {
-    return absl::UnimplementedError("it is no function of per-head arrays");
-  }
-  const auto options = Options::Parse(variant.descriptor.options, values);
-  if (!options.ok()) return options.status();
-  return variant.make_operator(*options);
-}
-
-// What makes one point's operators: one for each trial.
-class Setup {
- public:
-  Setup(const Variant& variant, const Approximation& approximation,
-        const OptionValues& set)
-      : variant_(variant), approximation_(approximation), values_(set) {
-    for (const auto& fixed : approximation.fixed) values_.push_back(fixed);
-  }
-
-  absl::StatusOr<std::unique_ptr<Operator>> At(int64_t size,
-                                               int64_t trial) const {
-    OptionValues values = values_;
-    if (approximation_.knob != kPatterns) {
-      values.emplace_back(approximation_.knob, absl::StrCat(size));
-    }
-    if (!approximation_.redraw.empty()) {
-      values.emplace_back(approximation_.redraw, absl::StrCat(trial));
-    }
-    return MakeOperator(variant_, values);
-  }
-
- private:
-  const Variant& variant_;
-  const Approximation& approximation_;
-  OptionValues values_;
-};
-
 // The exact output of every trial, in its order.
 absl::StatusOr<std::vector<Tensor>> ExactOutputs(
     const Approximation& approximation, int64_t trials, uint64_t seed) {
   std::vector<Tensor> exact;
-  std::unique_ptr<Operator> op;
+  Operators operators;
   if (approximation.of != kFullSoftmax) {
     const auto variant = Variants().Find(approximation.of);
     if (!variant.ok()) return variant.status();
-    auto made = MakeOperator(**variant, {});
+    auto made = MakeOperators(**variant, {}, trials, seed);
     if (!made.ok()) return made.status();
-    op = *std::move(made);
+    operators = *std::move(made);
   }
   for (int64_t t = 0; t < trials; ++t) {
     const Qkv qkv = Draw(approximation.deviation, seed, t);
-    if (op == nullptr) {
+    if (operators.empty()) {
       exact.push_back(FullSoftmax(qkv));
       continue;
     }
-    auto output = Output(*op, qkv);
+    auto output = Output(OperatorOf(operators, t), qkv);
     if (!output.ok()) return output.status();
     exact.push_back(*std::move(output));
   }
@@ -233,24 +196,29 @@ absl::StatusOr<ApproximationCurve> MeasureApproximation(
     if (!outputs.ok()) return outputs.status();
     exact = *std::move(outputs);
   }
-  const Setup setup(variant, approximation, set);
+  OptionValues values = set;
+  for (const auto& fixed : approximation.fixed) values.push_back(fixed);
   const Bootstrap bootstrap(trials, seed);
   ApproximationCurve curve;
   curve.set_knob(approximation.knob);
   curve.set_exact(approximation.of);
   curve.set_setting(SettingText(approximation));
   for (int64_t size : approximation.sizes) {
+    OptionValues turned = values;
+    if (approximation.knob != kPatterns) {
+      turned.emplace_back(approximation.knob, absl::StrCat(size));
+    }
+    const auto operators = MakeOperators(variant, turned, trials, seed);
+    if (!operators.ok()) return operators.status();
     std::vector<double> errors;
     for (int64_t t = 0; t < trials; ++t) {
-      const auto op = setup.At(size, t);
-      if (!op.ok()) return op.status();
+      const Operator& op = OperatorOf(*operators, t);
       if (retrieval) {
-        const auto error = RetrievalError(**op, approximation, size, t, seed);
+        const auto error = RetrievalError(op, approximation, size, t, seed);
         if (!error.ok()) return error.status();
         errors.push_back(*error);
       } else {
-        const auto output =
-            Output(**op, Draw(approximation.deviation, seed, t));
+        const auto output = Output(op, Draw(approximation.deviation, seed, t));
         if (!output.ok()) return output.status();
         errors.push_back(RelativeError(*output, exact[t]));
       }

@@ -6,8 +6,8 @@
 // Of a variant's output, on 512 tokens of two heads of 32 with independent
 // normal entries, of deviation 1 for values and as the approximation says for
 // queries and keys: |approximate - exact| / |exact|, Frobenius norms over the
-// whole output. Every trial has inputs of its
-// own, and redraws what the approximation draws at random.
+// whole output. Every trial has inputs of its own, and redraws what the
+// approximation draws at random.
 //
 // Of stored patterns: N patterns uniform on the sphere of radius sqrt(64) in 64
 // dimensions, and up to 32 of them retrieved from cues that lie half that

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How sure a mean over trials is: percentile intervals of the bootstrap (Efron,
-// Annals of Statistics 7, 1979). Trials are drawn anew with replacement many
-// times over, the statistic is computed of every such sample, and the middle
-// 95% of what comes out is the interval. It assumes that trials are alike and
-// independent, and nothing of their distribution; of trials that all agree it
-// has no width.
+// How sure a mean over trials is: 95% percentile intervals of the bootstrap
+// (Efron, Annals of Statistics 7, 1979). Trials are drawn anew with replacement
+// many times over, the statistic is computed of every such sample, and the
+// middle of what comes out is the interval. The middle 95% of many trials; of
+// few, whose samples vary less than new trials would, as much more as makes the
+// interval of a mean that of Student (the expanded percentile interval of
+// Hesterberg, American Statistician 69, 2015). It assumes that trials are alike
+// and independent; of trials that all agree, or of one, it has no width.
 
 #ifndef MNEME_HARNESS_PROBES_BOOTSTRAP_H_
 #define MNEME_HARNESS_PROBES_BOOTSTRAP_H_
@@ -34,7 +36,7 @@ class Bootstrap {
   Measurement Mean(absl::Span<const double> of_trial) const;
 
  private:
-  static constexpr int64_t kSamples = 1000;
+  static constexpr int64_t kSamples = 4000;
 
   std::vector<int64_t> all_;
   std::vector<std::vector<int64_t>> samples_;

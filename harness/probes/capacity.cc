@@ -4,7 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <limits>
+#include <map>
+#include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -22,7 +27,13 @@ using kernels::MatrixView;
 constexpr double kMilestone = 0.9;  // of pairs_at_90
 // Where a curve may end: what lies below is noise that every reader knows.
 constexpr double kFloor = 0.5;
+// Points are a factor of 2 apart where next to nothing is lost, else of
+// sqrt(2). Around the milestone they are no further than kFar, and nearer,
+// though not than kNear, until recall falls by less than kGentle.
+constexpr double kFull = 0.995, kFar = 1.5, kNear = 1.1, kGentle = 0.2;
 constexpr int64_t kMostPairsPerDim = 64;
+// Features of more would take gigabytes.
+constexpr int64_t kPairsAtOnce = 256;
 // State that the reads of one point may move.
 constexpr int64_t kBytesToMove = int64_t{1} << 30;
 
@@ -32,6 +43,11 @@ constexpr struct {
 } kKeySets[] = {{KeySet::kRandom, "random"},
                 {KeySet::kCorrelated, "correlated"},
                 {KeySet::kOrthogonal, "orthogonal"}};
+
+// Trials begin, ..., begin + count - 1.
+struct Trials {
+  int64_t begin, count;
+};
 
 // The pairs of all trials, drawn as they are needed.
 class Pairs {
@@ -53,11 +69,11 @@ class Pairs {
     }
   }
 
-  // Pairs first, ..., first + count - 1 of the first `trials` trials.
-  Tensor Keys(int64_t trials, int64_t first, int64_t count) const {
+  // Pairs first, ..., first + count - 1 of some trials.
+  Tensor Keys(Trials trials, int64_t first, int64_t count) const {
     return Part(keys_, trials, first, count);
   }
-  Tensor Values(int64_t trials, int64_t first, int64_t count) const {
+  Tensor Values(Trials trials, int64_t first, int64_t count) const {
     return Part(values_, trials, first, count);
   }
   // All values of a trial up to `pairs`.
@@ -116,11 +132,11 @@ class Pairs {
     for (double entry : x) to->push_back(static_cast<float>(entry * scale));
   }
 
-  Tensor Part(const std::vector<std::vector<float>>& all, int64_t trials,
+  Tensor Part(const std::vector<std::vector<float>>& all, Trials trials,
               int64_t first, int64_t count) const {
-    Tensor part(DType::kFloat32, {trials, count, 1, dim_});
-    for (int64_t t = 0; t < trials; ++t) {
-      std::copy_n(all[t].data() + first * dim_, count * dim_,
+    Tensor part(DType::kFloat32, {trials.count, count, 1, dim_});
+    for (int64_t t = 0; t < trials.count; ++t) {
+      std::copy_n(all[trials.begin + t].data() + first * dim_, count * dim_,
                   part.data<float>() + t * count * dim_);
     }
     return part;
@@ -131,46 +147,133 @@ class Pairs {
   std::vector<std::vector<float>> keys_, values_;  // of each trial
 };
 
-// Means over the reads of every trial.
+// Of every trial, means over its reads.
 struct Outcome {
   std::vector<double> cosine, recall;
 };
 
-// Reads some of N pairs back: all but the last are in the memory.
-absl::StatusOr<Outcome> ReadBack(const Pairs& pairs, int64_t dim, int64_t n,
-                                 const CapacitySettings& settings,
-                                 PairMemory* memory) {
-  const int64_t trials = settings.trials;
+// One width's curve in the making.
+class Sweep {
+ public:
+  // See MeasureCapacity.
+  Sweep(const Operators* operators, int64_t dim,
+        const CapacitySettings& settings)
+      : operators_(operators),
+        dim_(dim),
+        settings_(settings),
+        pairs_(dim, settings) {}
+
+  // Writes and reads n pairs; cheapest by rising n.
+  absl::Status Measure(int64_t n);
+
+  // By rising number of pairs.
+  const std::map<int64_t, Outcome>& outcomes() const { return outcomes_; }
+
+  // Of one memory of n pairs, at most the most that have been measured.
+  absl::StatusOr<int64_t> StateBytes(int64_t n) const;
+
+ private:
+  // The trials of one operator's memory.
+  Trials TrialsOf(size_t memory) const {
+    const int64_t share =
+        settings_.trials / static_cast<int64_t>(operators_->size());
+    return {static_cast<int64_t>(memory) * share, share};
+  }
+
+  absl::Status Clear();
+  // Adds pairs up to `end` to what is written.
+  absl::Status WriteUpTo(int64_t end);
+  // Reads some of n pairs back: all but the last are in the memory.
+  absl::Status Read(Trials trials, int64_t n, PairMemory* memory,
+                    Outcome* outcome) const;
+
+  const Operators* operators_;
+  const int64_t dim_;
+  const CapacitySettings settings_;
+  Pairs pairs_;
+  std::vector<PairMemory> memories_;  // of each operator
+  int64_t written_ = 0;               // pairs in each
+  std::map<int64_t, Outcome> outcomes_;
+};
+
+absl::Status Sweep::Clear() {
+  memories_.clear();
+  written_ = 0;
+  for (size_t i = 0; i < operators_->size(); ++i) {
+    auto memory = PairMemory::Create((*operators_)[i].get(), TrialsOf(i).count,
+                                     dim_, dim_);
+    if (!memory.ok()) return memory.status();
+    memories_.push_back(*std::move(memory));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Sweep::WriteUpTo(int64_t end) {
+  while (written_ < end) {
+    const int64_t count = std::min(kPairsAtOnce, end - written_);
+    for (size_t i = 0; i < memories_.size(); ++i) {
+      const absl::Status status =
+          memories_[i].Write(pairs_.Keys(TrialsOf(i), written_, count),
+                             pairs_.Values(TrialsOf(i), written_, count));
+      if (!status.ok()) return status;
+    }
+    written_ += count;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Sweep::Measure(int64_t n) {
+  pairs_.DrawUpTo(n);
+  // The last pair of all is written when pairs are read.
+  if (memories_.empty() || settings_.passes > 1 || written_ > n - 1) {
+    if (absl::Status status = Clear(); !status.ok()) return status;
+  }
+  for (int64_t pass = 1; pass < settings_.passes; ++pass) {
+    if (absl::Status status = WriteUpTo(n); !status.ok()) return status;
+    written_ = 0;  // and again
+  }
+  if (absl::Status status = WriteUpTo(n - 1); !status.ok()) return status;
+  Outcome outcome;
+  for (size_t i = 0; i < memories_.size(); ++i) {
+    const absl::Status status = Read(TrialsOf(i), n, &memories_[i], &outcome);
+    if (!status.ok()) return status;
+  }
+  outcomes_[n] = std::move(outcome);
+  return absl::OkStatus();
+}
+
+absl::Status Sweep::Read(Trials trials, int64_t n, PairMemory* memory,
+                         Outcome* outcome) const {
   const int64_t affordable =
-      kBytesToMove / (trials * std::max<int64_t>(1, memory->StateBytes()));
+      kBytesToMove /
+      (settings_.trials * std::max<int64_t>(1, memory->StateBytes()));
   const int64_t reads = std::min(
-      n, std::clamp(affordable, (settings.reads + 3) / 4, settings.reads));
-  std::vector<std::vector<uint64_t>> asked(trials);
-  const Tensor queries(DType::kFloat32, {trials, reads, 1, dim});
-  for (int64_t t = 0; t < trials; ++t) {
-    Random random(settings.seed, StreamId("capacity reads"),
-                  Pairs::Index(t, n));
+      n, std::clamp(affordable, (settings_.reads + 3) / 4, settings_.reads));
+  std::vector<std::vector<uint64_t>> asked(trials.count);
+  const Tensor queries(DType::kFloat32, {trials.count, reads, 1, dim_});
+  for (int64_t t = 0; t < trials.count; ++t) {
+    Random random(settings_.seed, StreamId("capacity reads"),
+                  Pairs::Index(trials.begin + t, n));
     asked[t].resize(reads);
     DrawDistinct(n, absl::MakeSpan(asked[t]), &random);
     for (int64_t r = 0; r < reads; ++r) {
-      std::copy_n(pairs.Key(t, asked[t][r]), dim,
-                  queries.data<float>() + (t * reads + r) * dim);
+      std::copy_n(pairs_.Key(trials.begin + t, asked[t][r]), dim_,
+                  queries.data<float>() + (t * reads + r) * dim_);
     }
   }
-  const auto answers = memory->Read(pairs.Keys(trials, n - 1, 1),
-                                    pairs.Values(trials, n - 1, 1), queries);
+  const auto answers = memory->Read(pairs_.Keys(trials, n - 1, 1),
+                                    pairs_.Values(trials, n - 1, 1), queries);
   if (!answers.ok()) return answers.status();
-  Outcome outcome;
   std::vector<float> products(reads * n);
-  for (int64_t t = 0; t < trials; ++t) {
+  for (int64_t t = 0; t < trials.count; ++t) {
     const MatrixView<const float> given = answers->Sequence<float>(t, 0);
     const MatrixView<float> scores(products.data(), reads, n);
     kernels::Gemm(kernels::Transpose::kNo, kernels::Transpose::kYes, given,
-                  pairs.ValuesOf(t, n), scores);
+                  pairs_.ValuesOf(trials.begin + t, n), scores);
     double cosine = 0, recall = 0;
     for (int64_t r = 0; r < reads; ++r) {
       double square = 0;
-      for (int64_t c = 0; c < dim; ++c) {
+      for (int64_t c = 0; c < dim_; ++c) {
         square += double{given(r, c)} * given(r, c);
       }
       if (!std::isfinite(square)) {
@@ -185,27 +288,19 @@ absl::StatusOr<Outcome> ReadBack(const Pairs& pairs, int64_t dim, int64_t n,
       recall += nearest ? 1 : 0;
       if (square > 0) cosine += scores(r, own) / std::sqrt(square);
     }
-    outcome.cosine.push_back(cosine / static_cast<double>(reads));
-    outcome.recall.push_back(recall / static_cast<double>(reads));
+    outcome->cosine.push_back(cosine / static_cast<double>(reads));
+    outcome->recall.push_back(recall / static_cast<double>(reads));
   }
-  return outcome;
+  return absl::OkStatus();
 }
 
-// How many pairs to try.
-std::vector<int64_t> Grid(int64_t dim, const CapacitySettings& settings) {
-  const int64_t most =
-      settings.keys == KeySet::kOrthogonal
-          ? std::min(dim, settings.max_pairs)
-          : std::min(kMostPairsPerDim * dim, settings.max_pairs);
-  std::vector<int64_t> grid;
-  double n = 2;
-  for (; std::lround(n) < most; n *= std::sqrt(2.0)) {
-    if (grid.empty() || std::lround(n) > grid.back()) {
-      grid.push_back(std::lround(n));
-    }
-  }
-  grid.push_back(most);
-  return grid;
+absl::StatusOr<int64_t> Sweep::StateBytes(int64_t n) const {
+  auto memory = PairMemory::Create(operators_->front().get(), 1, dim_, dim_);
+  if (!memory.ok()) return memory.status();
+  const absl::Status status =
+      memory->Write(pairs_.Keys({0, 1}, 0, n), pairs_.Values({0, 1}, 0, n));
+  if (!status.ok()) return status;
+  return memory->StateBytes();
 }
 
 double Mean(const std::vector<double>& of_trial,
@@ -215,16 +310,29 @@ double Mean(const std::vector<double>& of_trial,
   return sum / static_cast<double>(trials.size());
 }
 
-// Where recall falls through the milestone, by interpolation in log N; the
-// largest N where it does not. One pair cannot be mistaken for another: the
-// curve starts at (1, 1).
-double PairsAtMilestone(const std::vector<int64_t>& pairs,
-                        const std::vector<Outcome>& outcomes,
+double MeanRecall(const Outcome& outcome) {
+  return std::accumulate(outcome.recall.begin(), outcome.recall.end(), 0.0) /
+         static_cast<double>(outcome.recall.size());
+}
+
+// The first N of the curve at which recall is below the milestone; none is the
+// end.
+std::map<int64_t, Outcome>::const_iterator FirstBelow(
+    const std::map<int64_t, Outcome>& outcomes) {
+  return std::find_if(outcomes.begin(), outcomes.end(), [](const auto& point) {
+    return MeanRecall(point.second) < kMilestone;
+  });
+}
+
+// Where recall first falls through the milestone, by interpolation in log N;
+// infinity if it does not. One pair cannot be mistaken for another: the curve
+// starts at (1, 1).
+double PairsAtMilestone(const std::map<int64_t, Outcome>& outcomes,
                         absl::Span<const int64_t> trials) {
   double last_n = 1, last = 1;
-  for (size_t i = 0; i < pairs.size(); ++i) {
-    const auto n = static_cast<double>(pairs[i]);
-    const double recall = Mean(outcomes[i].recall, trials);
+  for (const auto& [pairs, outcome] : outcomes) {
+    const auto n = static_cast<double>(pairs);
+    const double recall = Mean(outcome.recall, trials);
     if (recall < kMilestone) {
       const double share = (last - kMilestone) / (last - recall);
       return last_n * std::pow(n / last_n, share);
@@ -232,18 +340,42 @@ double PairsAtMilestone(const std::vector<int64_t>& pairs,
     last_n = n;
     last = recall;
   }
-  return last_n;
+  return std::numeric_limits<double>::infinity();
 }
 
-absl::StatusOr<int64_t> MeasureStateBytes(const Operator& op,
-                                          const Pairs& pairs, int64_t dim,
-                                          int64_t n) {
-  auto memory = PairMemory::Create(&op, 1, dim, dim);
-  if (!memory.ok()) return memory.status();
-  const absl::Status status =
-      memory->Write(pairs.Keys(1, 0, n), pairs.Values(1, 0, n));
-  if (!status.ok()) return status;
-  return memory->StateBytes();
+// Until most reads fail.
+absl::Status MeasureRising(int64_t most, Sweep* sweep) {
+  double recall = 1;
+  for (double n = 2;; n *= recall > kFull ? 2 : std::sqrt(2.0)) {
+    const int64_t pairs = std::min<int64_t>(std::lround(n), most);
+    const absl::Status status = sweep->Measure(pairs);
+    if (!status.ok()) return status;
+    recall = MeanRecall(sweep->outcomes().at(pairs));
+    if (pairs == most || recall < kFloor) return absl::OkStatus();
+  }
+}
+
+// Where recall falls through the milestone, halves the distance between points
+// that are too far apart for a straight line between them.
+absl::Status Refine(Sweep* sweep) {
+  for (;;) {
+    const std::map<int64_t, Outcome>& outcomes = sweep->outcomes();
+    const auto above = FirstBelow(outcomes);
+    if (above == outcomes.end()) return absl::OkStatus();
+    double low = 1, drop = 1 - MeanRecall(above->second);
+    if (above != outcomes.begin()) {
+      const auto& [pairs, outcome] = *std::prev(above);
+      low = static_cast<double>(pairs);
+      drop = MeanRecall(outcome) - MeanRecall(above->second);
+    }
+    const double ratio = static_cast<double>(above->first) / low;
+    const auto middle = std::lround(low * std::sqrt(ratio));
+    if (ratio < kNear || (ratio < kFar && drop < kGentle) ||
+        middle == std::lround(low) || middle == above->first) {
+      return absl::OkStatus();
+    }
+    if (absl::Status s = sweep->Measure(middle); !s.ok()) return s;
+  }
 }
 
 }  // namespace
@@ -262,55 +394,36 @@ absl::StatusOr<KeySet> ParseKeySet(absl::string_view name) {
 }
 
 absl::StatusOr<CapacityCurve> MeasureCapacity(
-    const Operator& op, int64_t dim, const CapacitySettings& settings) {
-  auto memory = PairMemory::Create(&op, settings.trials, dim, dim);
-  if (!memory.ok()) return memory.status();
+    const Operators& operators, int64_t dim, const CapacitySettings& settings) {
+  const int64_t most = std::min(
+      settings.max_pairs,
+      settings.keys == KeySet::kOrthogonal ? dim : kMostPairsPerDim * dim);
+  Sweep sweep(&operators, dim, settings);
+  absl::Status status = MeasureRising(most, &sweep);
+  if (status.ok()) status = Refine(&sweep);
+  if (!status.ok()) return status;
+
+  const std::map<int64_t, Outcome>& outcomes = sweep.outcomes();
   const Bootstrap bootstrap(settings.trials, settings.seed);
-  Pairs pairs(dim, settings);
   CapacityCurve curve;
   curve.set_key_dim(dim);
   curve.set_keys(std::string(KeySetName(settings.keys)));
   curve.set_passes(settings.passes);
-  std::vector<int64_t> tried;
-  std::vector<Outcome> outcomes;
-  int64_t written = 0;
-  for (int64_t n : Grid(dim, settings)) {
-    pairs.DrawUpTo(n);
-    if (settings.passes > 1) {  // what was written ends otherwise than this
-      memory = PairMemory::Create(&op, settings.trials, dim, dim);
-      written = 0;
-    }
-    for (int64_t pass = 1; pass <= settings.passes; ++pass) {
-      // The last pair of all is written when pairs are read.
-      const int64_t end = pass < settings.passes ? n : n - 1;
-      const absl::Status status =
-          memory->Write(pairs.Keys(settings.trials, written, end - written),
-                        pairs.Values(settings.trials, written, end - written));
-      if (!status.ok()) return status;
-      written = pass < settings.passes ? 0 : end;
-    }
-    auto outcome = ReadBack(pairs, dim, n, settings, &*memory);
-    if (!outcome.ok()) return outcome.status();
+  for (const auto& [n, outcome] : outcomes) {
     CapacityPoint* point = curve.add_points();
     point->set_pairs(n);
-    *point->mutable_cosine() = bootstrap.Mean(outcome->cosine);
-    *point->mutable_recall() = bootstrap.Mean(outcome->recall);
-    tried.push_back(n);
-    outcomes.push_back(*std::move(outcome));
-    if (point->recall().mean() < kFloor) break;
+    *point->mutable_cosine() = bootstrap.Mean(outcome.cosine);
+    *point->mutable_recall() = bootstrap.Mean(outcome.recall);
   }
-  int64_t held = tried.back();
-  if (std::any_of(curve.points().begin(), curve.points().end(),
-                  [](const CapacityPoint& point) {
-                    return point.recall().mean() < kMilestone;
-                  })) {
+  int64_t held = outcomes.rbegin()->first;
+  if (FirstBelow(outcomes) != outcomes.end()) {
     *curve.mutable_pairs_at_90() =
         bootstrap.Interval([&](absl::Span<const int64_t> trials) {
-          return PairsAtMilestone(tried, outcomes, trials);
+          return PairsAtMilestone(outcomes, trials);
         });
     held = static_cast<int64_t>(curve.pairs_at_90().mean());
   }
-  const auto bytes = MeasureStateBytes(op, pairs, dim, held);
+  const auto bytes = sweep.StateBytes(held);
   if (!bytes.ok()) return bytes.status();
   curve.set_state_bytes(*bytes);
   return curve;

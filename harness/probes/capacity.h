@@ -13,8 +13,14 @@
 // Expected: an additive memory answers with its value and N - 1 others in
 // random directions, each about key_dim^-1/2 as long, so the cosine is near
 // (1 + (N - 1) / key_dim)^-1/2; with orthogonal keys it is exact up to key_dim
-// pairs, and the delta rule up to key_dim pairs of any independent keys.
-// Softmax lowers the others by e^-sqrt(key_dim).
+// pairs. The delta rule is exact for those, too, and nears it for key_dim
+// independent keys of any kind as they are written over and over; but written
+// once, each key erases a share of about 1 / key_dim of every pair before it,
+// so that random keys fade where an additive memory keeps them. Softmax
+// multiplies the right value by e^sqrt(key_dim) and the others by e^z with
+// scores z near standard normal: the cosine is near
+// (1 + (N - 1) e^(-2 sqrt(key_dim)) E e^(2 z))^-1/2, and the number of pairs
+// grows as e^(2 sqrt(key_dim)).
 
 #ifndef MNEME_HARNESS_PROBES_CAPACITY_H_
 #define MNEME_HARNESS_PROBES_CAPACITY_H_
@@ -23,8 +29,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "attention/operator.h"
 #include "harness/probe.pb.h"
+#include "harness/probes/operators.h"
 
 namespace mneme {
 
@@ -48,11 +54,12 @@ struct CapacitySettings {
   int64_t reads = 32;
 };
 
-// The curve at one key_dim: N from 2 in steps of sqrt(2) until most reads fail,
-// or to the smaller of max_pairs and 64 key_dim. Unimplemented, with a phrase
-// that says why, for an operator that holds no pairs; Internal if it answers
-// with what is no number.
-absl::StatusOr<CapacityCurve> MeasureCapacity(const Operator& op,
+// The curve at one key_dim: N from 2 in steps of 2 while next to nothing is
+// lost, then of sqrt(2) until most reads fail, or to the smaller of max_pairs
+// and 64 key_dim; where recall falls steeply through 90%, nearer.
+// Unimplemented, with a phrase that says why, for an operator that holds no
+// pairs; Internal if it answers with what is no number.
+absl::StatusOr<CapacityCurve> MeasureCapacity(const Operators& operators,
                                               int64_t key_dim,
                                               const CapacitySettings& settings);
 

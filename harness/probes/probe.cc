@@ -3,23 +3,23 @@
 #include "harness/probes/probe.h"
 
 #include <chrono>
-#include <memory>
 
 #include "absl/status/status.h"
 #include "attention/variant.h"
 #include "harness/environment.h"
 #include "harness/probe_record.h"
 #include "harness/probes/approximation.h"
+#include "harness/probes/operators.h"
 
 namespace mneme {
 namespace {
 
 // Adds the curves, or returns why there are none.
-absl::Status ProbeCapacity(const ProbeRequest& request, const Operator* op,
-                           ProbeRecord* record) {
-  if (op == nullptr) {
-    return absl::UnimplementedError("it is no function of per-head arrays");
-  }
+absl::Status ProbeCapacity(const ProbeRequest& request, const Variant& variant,
+                           const OptionValues& set, ProbeRecord* record) {
+  const absl::StatusOr<Operators> operators =
+      MakeOperators(variant, set, request.trials, request.seed);
+  if (!operators.ok()) return operators.status();
   for (const CapacitySweep& sweep : request.capacity) {
     CapacitySettings settings;
     settings.trials = request.trials;
@@ -28,7 +28,7 @@ absl::Status ProbeCapacity(const ProbeRequest& request, const Operator* op,
     settings.passes = sweep.passes;
     settings.max_pairs = sweep.max_pairs;
     for (int64_t key_dim : sweep.key_dims) {
-      auto curve = MeasureCapacity(*op, key_dim, settings);
+      auto curve = MeasureCapacity(*operators, key_dim, settings);
       if (!curve.ok()) return curve.status();
       *record->add_capacity() = *std::move(curve);
     }
@@ -75,14 +75,9 @@ absl::StatusOr<ProbeRecord> RunProbe(const ProbeRequest& request) {
   record.set_trials(request.trials);
   *record.mutable_environment() = DescribeEnvironment(request.workspace_status);
 
-  std::unique_ptr<Operator> op;  // stays null where there is none
-  if ((*variant)->make_operator != nullptr) {
-    auto made = (*variant)->make_operator(*options);
-    if (!made.ok()) return made.status();
-    op = *std::move(made);
-  }
   if (!request.capacity.empty()) {
-    const absl::Status status = ProbeCapacity(request, op.get(), &record);
+    const absl::Status status =
+        ProbeCapacity(request, **variant, values, &record);
     if (absl::IsUnimplemented(status)) {
       record.set_unsupported(std::string(status.message()));
     } else if (!status.ok()) {
