@@ -2,7 +2,6 @@
 
 #include "attention/operator.h"
 
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -100,49 +99,6 @@ TEST(NeutralInputs, RefuseWhatHasNoNeutralValue) {
   specs[1] = {"w", "PH", "gates", Domain::kUnit};
   EXPECT_EQ(NeutralInputs(specs, {{"q", q}}).status().code(),
             absl::StatusCode::kUnimplemented);
-}
-
-// Counts what reaches it.
-class CountingOperator : public Operator {
- public:
-  std::vector<InputSpec> Inputs() const override {
-    return {{"v", "BLHV", "values"}};
-  }
-  absl::Status Forward(OperatorCall*) const override {
-    ++forwards;
-    return absl::OkStatus();
-  }
-  absl::Status Backward(const OperatorCall&, const Tensor&,
-                        absl::Span<const Tensor>) const override {
-    return absl::OkStatus();
-  }
-  std::unique_ptr<State> NewState(const Dims&, DType) const override {
-    return nullptr;
-  }
-  int64_t StateBytes(const Dims&) const override { return 0; }
-  Cost ForwardCost(const Dims&, Form) const override { return {}; }
-  absl::Status Reference(const OperatorCall&) const override {
-    return absl::OkStatus();
-  }
-  mutable int forwards = 0;
-};
-
-TEST(RunOperator, LeavesOutWhatHasNoOutput) {
-  const CountingOperator op;
-  for (const Shape& shape :
-       {Shape({2, 0, 1, 3}), Shape({0, 5, 1, 3}), Shape({2, 5, 1, 0})}) {
-    const std::vector<Tensor> inputs = {Tensor(DType::kFloat32, shape)};
-    OperatorCall call;
-    call.inputs = inputs;
-    ASSERT_TRUE(RunOperator(op, &call).ok());
-    EXPECT_EQ(call.output.shape(), shape);
-    EXPECT_EQ(op.forwards, 0);
-  }
-  const std::vector<Tensor> inputs = {Tensor(DType::kFloat32, {2, 1, 1, 3})};
-  OperatorCall call;
-  call.inputs = inputs;
-  ASSERT_TRUE(RunOperator(op, &call).ok());
-  EXPECT_EQ(op.forwards, 1);
 }
 
 TEST(Form, NamesRoundTrip) {
