@@ -298,11 +298,6 @@ absl::Status RunOperator(const Operator& op, OperatorCall* call) {
   if (call->output.empty()) {
     call->output = Tensor(call->arena, call->inputs[0].dtype(), shape);
   }
-  // Nothing to compute, and no state to advance: operators need not divide by
-  // sizes with care.
-  if (shape.elements() == 0 && (call->state == nullptr || dims->length == 0)) {
-    return absl::OkStatus();
-  }
   return op.Forward(call);
 }
 
@@ -336,8 +331,7 @@ Variable ApplyOperator(const Operator& op, absl::Span<const Variable> inputs,
   return tape->Record(
       std::move(output), inputs,
       [&op, tape, call, kept, values](const Tensor& d_output) mutable {
-        if (d_output.elements() == 0) return;  // as in RunOperator
-        call.inputs = values;                  // the copy in this closure
+        call.inputs = values;  // the copy in this closure
         std::vector<Tensor> d_inputs;
         for (const Variable& input : kept) {
           d_inputs.push_back(input.needs_gradient() ? input.gradient()

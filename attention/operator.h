@@ -167,8 +167,8 @@ class Operator {
   virtual absl::Status Reference(const OperatorCall& call) const = 0;
 };
 
-// Checks the inputs, fills call->dims and runs Forward, unless the output has
-// no numbers. call->output is allocated (from call->arena if given) when empty.
+// Checks the inputs, fills call->dims and runs Forward. call->output is
+// allocated (from call->arena if given) when empty.
 absl::Status RunOperator(const Operator& op, OperatorCall* call);
 
 // Unimplemented if the call continues from a state: for operators that cannot.

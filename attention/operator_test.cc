@@ -2,7 +2,6 @@
 
 #include "attention/operator.h"
 
-#include <memory>
 #include <string>
 #include <vector>
 

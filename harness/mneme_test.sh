@@ -143,7 +143,7 @@ expect "apply: three axes of four" 2 "beta.npy.*\[2, 2, 3, 1\].*strengths \[batc
 mkdir -p empty
 for name in q k v lambda; do npy empty/$name.npy "(2, 2, 0, 1)"; done
 npy empty/g.npy "(2, 2, 0)"
-expect "apply to no tokens" 0 "^$" "$mneme" apply --variant=log_linear --inputs=empty \
+expect "apply to no tokens" 2 "length is empty" "$mneme" apply --variant=log_linear --inputs=empty \
   --output=empty/o.npy
 head -c 100 in/q.npy >in/short && mv in/short in/q.npy
 expect "apply: truncated input" 2 "q\.npy" "$mneme" apply --variant=softmax \
