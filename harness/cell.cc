@@ -53,10 +53,16 @@ void StoreTraining(const TrainResult& result, const Task& task,
   timing->set_train_seconds(result.seconds);
 }
 
-// Absorbs one test example into a fresh decoding state
-// and measures the state by serialising it.
-absl::StatusOr<int64_t> MeasureStateBytes(const Model& model, const Task& task,
-                                          uint64_t seed) {
+struct MeasuredState {
+  int64_t bytes = 0;
+  int64_t tokens = 0;  // absorbed by then
+};
+
+// Absorbs a test example into a fresh decoding state, up to where the state is
+// largest, and measures it by serialising it. That need not be the end: what
+// merges its memories, or empties a window, may be at its smallest there.
+absl::StatusOr<MeasuredState> MeasureState(const Model& model, const Task& task,
+                                           uint64_t seed) {
   Example example;
   task.Generate(Split::kTest, seed, 0, &example);
   Arena arena;
@@ -66,10 +72,14 @@ absl::StatusOr<int64_t> MeasureStateBytes(const Model& model, const Task& task,
     return absl::InternalError(
         "the variant calls itself streaming and has no state");
   }
-  model.Hidden(&tape, example.tokens, 1, task.length(), Form::kChunked,
-               state.get());
+  int64_t tokens = task.length();
+  for (int64_t t = tokens - 1; t > 0; --t) {
+    if (state->BytesAfter(t) > state->BytesAfter(tokens)) tokens = t;
+  }
+  model.Hidden(&tape, absl::MakeConstSpan(example.tokens).subspan(0, tokens), 1,
+               tokens, Form::kChunked, state.get());
   if (!tape.status().ok()) return tape.status();
-  return state->SerializedBytes();
+  return MeasuredState{state->SerializedBytes(), tokens};
 }
 
 // A request with its names looked up and its settings checked.
@@ -113,10 +123,10 @@ absl::Status Compute(const CellRequest& request, const Cell& cell,
   if (!model.ok()) return model.status();
   record->set_parameters((*model)->parameters().elements());
   if (variant.descriptor.streaming) {
-    auto bytes = MeasureStateBytes(**model, task, request.seed);
-    if (!bytes.ok()) return bytes.status();
-    record->set_state_bytes(*bytes);
-    record->set_state_tokens(task.length());
+    auto state = MeasureState(**model, task, request.seed);
+    if (!state.ok()) return state.status();
+    record->set_state_bytes(state->bytes);
+    record->set_state_tokens(state->tokens);
   }
   Trainer trainer(model->get(), &task, settings.train, request.seed,
                   request.threads);

@@ -122,6 +122,18 @@ TEST(Cell, ATaskWhoseFutureGivesAnswersAwayWantsCausalVariants) {
   EXPECT_EQ(RunOk(request).status(), STATUS_OK);
 }
 
+TEST(Cell, AStateIsMeasuredWhereItIsLargest) {
+  const ResultRecord softmax = RunOk(Request("softmax"));
+  EXPECT_EQ(softmax.state_tokens(), 16);
+  // One memory for each bit that is set in the number of tokens: four after 15,
+  // one after 16.
+  const ResultRecord log_linear = RunOk(Request("log_linear"));
+  const ResultRecord mamba2 = RunOk(Request("mamba2"));
+  EXPECT_EQ(log_linear.state_tokens(), 15);
+  EXPECT_GT(log_linear.state_bytes(), 3 * mamba2.state_bytes());
+  EXPECT_LT(log_linear.state_bytes(), 4 * mamba2.state_bytes());
+}
+
 TEST(Cell, MistakesAreErrorsThatHelp) {
   const auto error = [](const CellRequest& request) {
     return std::string(RunCell(request, nullptr).status().message());

@@ -41,6 +41,12 @@ int64_t ModelState::SerializedBytes() const {
   return total;
 }
 
+int64_t ModelState::BytesAfter(int64_t tokens) const {
+  int64_t total = 0;
+  for (const auto& layer : layers_) total += layer->BytesAfter(tokens);
+  return total;
+}
+
 absl::StatusOr<std::unique_ptr<Model>> Model::Create(
     const Variant& variant, const Options& variant_options,
     const Options& options, int64_t vocabulary, int64_t max_length, DType dtype,

@@ -36,6 +36,8 @@ class ModelState {
   CompositeState* layer(size_t i) const { return layers_[i].get(); }
   // Bytes of all layers, measured by serialising them.
   int64_t SerializedBytes() const;
+  // What that will be after `tokens` tokens.
+  int64_t BytesAfter(int64_t tokens) const;
 
  private:
   std::vector<std::unique_ptr<CompositeState>> layers_;

@@ -82,8 +82,8 @@ std::vector<Column> MakeColumns() {
        }},
       {"state_bytes", "state", Better::kLower,
        "Memory that one sequence carries from token to token while decoding: "
-       "all layers, in float32, measured by serialising it at the end of a "
-       "sequence.",
+       "all layers, in float32, measured by serialising it where it is largest "
+       "within a sequence.",
        true, 2,
        [](const Row& row) {
          return row.state_bytes.has_value() ? FormatBytes(*row.state_bytes)
