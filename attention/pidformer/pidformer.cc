@@ -14,10 +14,10 @@
 // layer. The terms are per token, so decoding remembers what attention does,
 // keys and values, and no more: the layers of one pass hand v and E on.
 //
-// Unverified: the paper itself was not at hand; its discrete form is remembered
-// to sum all e^m with equal weight and to take e^l - e^{l-1}. The running mean,
-// the lags and the gains above are those of a published port that calls itself
-// the authors'. Attention is causal here.
+// Not verified against the paper, whose discrete form probably sums all e^m
+// with equal weight and takes e^l - e^{l-1}. The running mean, the lags and the
+// gains above are those of a published port that calls itself the authors'.
+// Attention is causal here.
 
 #include <cstring>
 #include <memory>
