@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+
 namespace mneme {
 
 absl::string_view SplitName(Split split) {
@@ -33,6 +35,31 @@ double Task::Score(const Example& example,
   assert(predictions.size() == scored && "one prediction a scored position");
   return scored == 0 ? 0.0 : static_cast<double>(correct) / scored;
 }
+
+void Task::GenerateRange(Split split, uint64_t seed, uint64_t index,
+                         int64_t first, int64_t count, Example* example) const {
+  Generate(split, seed, index, example);
+  const auto cut = [&](auto& values) {
+    if (values.empty()) return;
+    values.erase(values.begin() + first + count, values.end());
+    values.erase(values.begin(), values.begin() + first);
+  };
+  cut(example->tokens);
+  cut(example->targets);
+  cut(example->roles);
+  cut(example->origins);
+}
+
+std::vector<double> Task::Details(const Example&,
+                                  absl::Span<const int32_t>) const {
+  return {};
+}
+
+LeakFloors Task::Floors() const {
+  return {ChanceScore(), ContextGuessScore(), ContextGuessScore()};
+}
+
+std::string Task::TokenText(int32_t token) const { return absl::StrCat(token); }
 
 Registry<TaskPlugin>& Tasks() {
   static Registry<TaskPlugin>& tasks = *new Registry<TaskPlugin>("task");

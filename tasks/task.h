@@ -33,14 +33,35 @@ absl::string_view SplitName(Split split);  // "train", "validation", "test"
 // Marks a position that is not scored.
 inline constexpr int32_t kUnscored = -1;
 
-// What part a token plays, for pictures of an example and for leak probes.
+// Marks a scored position whose answer does not stand at any one place.
+inline constexpr int32_t kNowhere = -1;
+
+// What part a token plays, for pictures of an example.
 enum class TokenRole : uint8_t { kContext, kFiller, kQuery };
 
-// One sequence. All vectors have the task's length().
+// One sequence. All vectors but `notes` have the task's length(); `origins` may
+// be empty instead.
 struct Example {
   std::vector<int32_t> tokens;   // each in [0, vocabulary())
   std::vector<int32_t> targets;  // kUnscored, or the token wanted there
   std::vector<TokenRole> roles;
+  // For a scored position where the sequence gives its answer away: the earlier
+  // position of the value that is asked for (of its latest, if it was said
+  // again), so that accuracy can be told by depth and by distance. kNowhere for
+  // all others. Empty if the task has no such places: a count has none.
+  std::vector<int32_t> origins = {};
+  // What the task's own Score wants to know besides the targets; the harness
+  // hands it on unread. Usually empty.
+  std::vector<int32_t> notes = {};
+};
+
+// The most that models without a memory may score, by the task's own score, as
+// it is checked by the task contract (leak_probes.h): what they can do without
+// looking back must be known, or the task measures something else than it says.
+struct LeakFloors {
+  double position = 0;  // knows the position of the question, not its text
+  double bag = 0;       // knows which tokens there are, not where
+  double ngram = 0;     // knows the last three tokens
 };
 
 // A task with its options fixed. Immutable and thread-safe.
@@ -55,16 +76,48 @@ class Task {
   virtual void Generate(Split split, uint64_t seed, uint64_t index,
                         Example* example) const = 0;
 
+  // Whether GenerateRange takes time and memory for the range alone. Then
+  // examples of millions of tokens can be read piece by piece, and Score must
+  // depend on targets, in their order, alone.
+  virtual bool GeneratesRanges() const { return false; }
+
+  // Overwrites *example with positions first ... first + count - 1 of an
+  // example: exactly that part of what Generate gives, where origins still
+  // count from the start of the sequence. By default a cut from Generate.
+  // Precondition: the range lies within 0 ... length().
+  virtual void GenerateRange(Split split, uint64_t seed, uint64_t index,
+                             int64_t first, int64_t count,
+                             Example* example) const;
+
   // The example's score in [0, 1], given one predicted token for each scored
   // position, in order. The task's accuracy is the mean over examples. By
   // default the fraction of scored positions predicted exactly.
   virtual double Score(const Example& example,
                        absl::Span<const int32_t> predictions) const;
 
+  // Further scores of interest, such as precision and recall apart. Each
+  // example's Details are one number in [0, 1] for each name; recorded is
+  // their mean over examples.
+  virtual std::vector<std::string> DetailNames() const { return {}; }
+  virtual std::vector<double> Details(
+      const Example& example, absl::Span<const int32_t> predictions) const;
+
   // Expected score of guessing uniformly among the plausible answers, and of
   // guessing uniformly among the answers present in the context (1 / K).
   virtual double ChanceScore() const = 0;
   virtual double ContextGuessScore() const = 0;
+
+  // By default no more than chance from positions, and 1 / K for the others.
+  virtual LeakFloors Floors() const;
+
+  // Whether all answers must be given from the hidden state of the last token:
+  // the model then predicts each scored position from that state and the
+  // position's number, and what it saw at the position itself is not used.
+  virtual bool AnswersFromLastToken() const { return false; }
+
+  // How a token is shown to people: by default its number. At most 8 printable
+  // characters.
+  virtual std::string TokenText(int32_t token) const;
 };
 
 // A named set of option values: "quick", "published/zoology", ... A published

@@ -44,7 +44,29 @@ Example Generate(const Task& task, Split split, uint64_t seed, uint64_t index) {
 }
 
 bool Same(const Example& a, const Example& b) {
-  return a.tokens == b.tokens && a.targets == b.targets && a.roles == b.roles;
+  return a.tokens == b.tokens && a.targets == b.targets && a.roles == b.roles &&
+         a.origins == b.origins && a.notes == b.notes;
+}
+
+// An answer is given away before it is asked for, and only where it is asked.
+absl::Status CheckOrigins(const Example& example) {
+  if (example.origins.empty()) return absl::OkStatus();
+  if (example.origins.size() != example.tokens.size()) {
+    return Broken("has ", example.origins.size(), " origins for ",
+                  example.tokens.size(), " tokens");
+  }
+  for (size_t t = 0; t < example.origins.size(); ++t) {
+    const int32_t origin = example.origins[t];
+    if (origin == kNowhere) continue;
+    if (example.targets[t] == kUnscored) {
+      return Broken("position ", t, " is not scored and has an origin");
+    }
+    if (origin < 0 || origin >= static_cast<int64_t>(t)) {
+      return Broken("the answer at position ", t, " is said at ", origin,
+                    ", which is not before it");
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckExample(const Task& task, const Example& example) {
@@ -76,7 +98,7 @@ absl::Status CheckExample(const Task& task, const Example& example) {
       return Broken("position ", t, " is scored but is no query");
     }
   }
-  return scored ? absl::OkStatus() : Broken("nothing is scored");
+  return scored ? CheckOrigins(example) : Broken("nothing is scored");
 }
 
 // A file name, a Bazel target and a command-line value.
@@ -290,24 +312,74 @@ absl::Status CheckStreamsDiffer(const Task& task) {
   return absl::OkStatus();
 }
 
+absl::Status CheckRanges(const Task& task) {
+  const int64_t length = task.length();
+  const int64_t thirds[] = {0, length / 3, length - length / 3, length};
+  for (uint64_t index = 0; index < Examples(task, 20); ++index) {
+    const Example whole = Generate(task, Split::kTest, 4, index);
+    Example joined, part;
+    joined.notes = whole.notes;
+    for (int i = 0; i < 3; ++i) {
+      const int64_t count = thirds[i + 1] - thirds[i];
+      task.GenerateRange(Split::kTest, 4, index, thirds[i], count, &part);
+      if (static_cast<int64_t>(part.tokens.size()) != count) {
+        return Broken(Place(Split::kTest, 4, index), ": a range of ", count,
+                      " positions has ", part.tokens.size());
+      }
+      const auto append = [](const auto& from, auto* to) {
+        to->insert(to->end(), from.begin(), from.end());
+      };
+      append(part.tokens, &joined.tokens);
+      append(part.targets, &joined.targets);
+      append(part.roles, &joined.roles);
+      append(part.origins, &joined.origins);
+    }
+    if (!Same(joined, whole)) {
+      return Broken(Place(Split::kTest, 4, index),
+                    " is another one when it is read in ranges");
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckScores(const Task& task) {
   for (uint64_t index = 0; index < Examples(task, 50); ++index) {
     const Example example = Generate(task, Split::kTest, 2, index);
+    const std::vector<int32_t> targets = ScoredTargets(example);
+    // A token that is asked for nowhere, where there is one: what counts as
+    // found in a set must not be found by accident.
+    int32_t unwanted = 0;
+    while (absl::c_linear_search(targets, unwanted)) ++unwanted;
     const auto wrong = [&](int32_t token) -> int32_t {
-      return (token + 1) % task.vocabulary();
+      return unwanted < task.vocabulary() ? unwanted
+                                          : (token + 1) % task.vocabulary();
     };
-    std::vector<int32_t> predictions = ScoredTargets(example);
+    std::vector<int32_t> predictions = targets;
     const double right_score = task.Score(example, predictions);
     predictions[0] = wrong(predictions[0]);
     const double nearly_right_score = task.Score(example, predictions);
-    predictions = ScoredTargets(example);
-    for (int32_t& token : predictions) token = wrong(token);
+    for (size_t i = 0; i < targets.size(); ++i) {
+      predictions[i] = wrong(targets[i]);
+    }
     const double wrong_score = task.Score(example, predictions);
-    if (right_score != 1 || wrong_score != 0 || !(nearly_right_score >= 0) ||
-        !(nearly_right_score < 1)) {
+    if (right_score != 1 || !(wrong_score >= 0) ||
+        !(wrong_score <= nearly_right_score) || !(nearly_right_score < 1)) {
       return Broken(Place(Split::kTest, 2, index), " scores ", right_score,
                     " if all is right, ", nearly_right_score,
                     " if all but one is, ", wrong_score, " if all is wrong");
+    }
+    for (const std::vector<int32_t>& answers : {targets, predictions}) {
+      const std::vector<double> details = task.Details(example, answers);
+      if (details.size() != task.DetailNames().size()) {
+        return Broken("has ", details.size(), " details and ",
+                      task.DetailNames().size(), " names for them");
+      }
+      for (const double detail : details) {
+        if (!(detail >= 0 && detail <= 1)) {
+          return Broken(Place(Split::kTest, 2, index), " has a detail of ",
+                        detail, ", which is not in 0..1");
+        }
+      }
     }
   }
   return absl::OkStatus();

@@ -43,8 +43,11 @@ absl::Status CheckPure(const Task& task, const Task& twin);
 // Splits, seeds and indices give other examples.
 absl::Status CheckStreamsDiffer(const Task& task);
 
-// Right predictions score 1, wrong ones 0, one wrong one among them less
-// than 1.
+// An example read in ranges is the example.
+absl::Status CheckRanges(const Task& task);
+
+// Right predictions score 1; one wrong one among them gives less, and wrong
+// ones alone no more than that. Details are in 0..1 and have names.
 absl::Status CheckScores(const Task& task);
 
 // Knowing a position and nothing of the tokens, one does no better than chance:

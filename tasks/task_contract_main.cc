@@ -92,6 +92,10 @@ TEST_P(TaskProfileContractTest, StreamsDiffer) {
   EXPECT_EQ(CheckStreamsDiffer(*task_), absl::OkStatus());
 }
 
+TEST_P(TaskProfileContractTest, Ranges) {
+  EXPECT_EQ(CheckRanges(*task_), absl::OkStatus());
+}
+
 TEST_P(TaskProfileContractTest, Scores) {
   EXPECT_EQ(CheckScores(*task_), absl::OkStatus());
 }

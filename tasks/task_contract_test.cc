@@ -226,9 +226,58 @@ TEST(TaskContractTest, WrongScoresAreFound) {
            [](double) { return 1.0; }, [](double) { return 0.0; },
            [](double s) { return 100 * s; },
            [](double s) { return s > 0 ? 1.0 : 0.0; },
-           [](double s) { return s > 0 ? s : 0.1; }}) {
+           [](double s) { return s > 0 ? s : 0.9; }}) {
     EXPECT_BROKEN(CheckScores(Scored(scorer)), "if all is right");
   }
+}
+
+TEST(TaskContractTest, DetailsWithoutNamesAndBeyondOneAreFound) {
+  class Detailed : public Honest {
+   public:
+    explicit Detailed(std::vector<double> details) : details_(details) {}
+    std::vector<std::string> DetailNames() const override { return {"recall"}; }
+    std::vector<double> Details(const Example&,
+                                absl::Span<const int32_t>) const override {
+      return details_;
+    }
+
+   private:
+    std::vector<double> details_;
+  };
+  EXPECT_EQ(CheckScores(Detailed({0.5})), absl::OkStatus());
+  EXPECT_BROKEN(CheckScores(Detailed({})), "0 details and 1 names");
+  EXPECT_BROKEN(CheckScores(Detailed({1.5})), "a detail of 1.5");
+}
+
+TEST(TaskContractTest, RangesOfAnotherExampleAreFound) {
+  class Ranged : public Honest {
+   public:
+    void GenerateRange(Split split, uint64_t seed, uint64_t index,
+                       int64_t first, int64_t count,
+                       Example* example) const override {
+      Honest::GenerateRange(split, seed, index + (first > 3), first, count,
+                            example);
+    }
+  };
+  EXPECT_EQ(CheckRanges(Honest()), absl::OkStatus());
+  EXPECT_BROKEN(CheckRanges(Ranged()), "when it is read in ranges");
+}
+
+TEST(TaskContractTest, OriginsThatAnswerNothingAreFound) {
+  const auto with_origin = [](int32_t at, int32_t origin) {
+    return CheckWellFormed(Altered([=](Split, uint64_t, uint64_t, Example* e) {
+      e->origins.assign(kLength, kNowhere);
+      e->origins[at] = origin;
+    }));
+  };
+  EXPECT_EQ(with_origin(4, 0), absl::OkStatus());
+  EXPECT_BROKEN(with_origin(4, 4), "said at 4, which is not before it");
+  EXPECT_BROKEN(with_origin(1, 0), "not scored and has an origin");
+  EXPECT_BROKEN(
+      CheckWellFormed(Altered([](Split, uint64_t, uint64_t, Example* e) {
+        e->origins.assign(1, kNowhere);
+      })),
+      "1 origins for 6 tokens");
 }
 
 // The leak of a shuffle that is the same for all examples.

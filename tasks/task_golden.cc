@@ -79,7 +79,14 @@ uint64_t ExamplesHash(const Task& task) {
         task.Generate(split, seed, index, &example);
         for (size_t t = 0; t < example.tokens.size(); ++t) {
           absl::StrAppend(&text, example.tokens[t], " ", example.targets[t],
-                          " ", static_cast<int>(example.roles[t]), "\n");
+                          " ", static_cast<int>(example.roles[t]));
+          if (!example.origins.empty()) {
+            absl::StrAppend(&text, " ", example.origins[t]);
+          }
+          absl::StrAppend(&text, "\n");
+        }
+        for (const int32_t note : example.notes) {
+          absl::StrAppend(&text, "note ", note, "\n");
         }
       }
     }

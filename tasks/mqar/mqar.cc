@@ -123,6 +123,7 @@ void Mqar::Generate(Split split, uint64_t seed, uint64_t index,
   example->tokens.assign(length_, 0);
   example->targets.assign(length_, kUnscored);
   example->roles.assign(length_, TokenRole::kFiller);
+  example->origins.assign(length_, kNowhere);
   if (random_filler_) {
     for (int64_t t = context; t < length_; ++t) {
       example->tokens[t] = random.Below(vocabulary_);
@@ -139,6 +140,7 @@ void Mqar::Generate(Split split, uint64_t seed, uint64_t index,
     example->tokens[query] = key;
     example->targets[query] = value;
     example->roles[query] = TokenRole::kQuery;
+    example->origins[query] = 2 * pair + 1;
   }
 }
 
@@ -148,7 +150,7 @@ TaskDescriptor Descriptor() {
   descriptor.group = "associative recall";
   descriptor.summary = "recall the value of each of K keys from the context";
   descriptor.paper = "arXiv 2312.04927";
-  descriptor.version = 1;
+  descriptor.version = 2;
   descriptor.options = {
       OptionSpec::Int("length", 64, 4, 1 << 20,
                       "tokens in a sequence; even, at least 4 * pairs"),

@@ -103,6 +103,8 @@ void ExpectIsMqar(const Example& example, int pairs, int vocab) {
       const auto pair = value_of.find(example.tokens[t]);
       ASSERT_NE(pair, value_of.end()) << "asks for what was not said, or twice";
       EXPECT_EQ(example.targets[t], pair->second);
+      ASSERT_NE(example.origins[t], kNowhere);
+      EXPECT_EQ(example.tokens[example.origins[t]], pair->second);
       EXPECT_EQ(example.roles[t], TokenRole::kQuery);
       value_of.erase(pair);
     }
