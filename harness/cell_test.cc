@@ -70,6 +70,55 @@ TEST(Cell, MetricsAreTheSameBytesForEveryNumberOfThreads) {
   }
 }
 
+TEST(Cell, LongerSequencesAreTestedAndNotTrainedOn) {
+  const std::vector<std::string> set = {"train.test_doublings=2",
+                                        "train.length_tokens=640"};
+  for (const std::string& name : Shipped()) {
+    SCOPED_TRACE(name);
+    const ResultRecord record = RunOk(Request(name, set));
+    const Metrics& metrics = record.metrics();
+    ASSERT_EQ(metrics.lengths_size(), 3);
+    EXPECT_EQ(metrics.lengths(0).length(), 16);
+    EXPECT_EQ(metrics.lengths(0).accuracy(), metrics.accuracy());
+    EXPECT_EQ(metrics.lengths(2).length(), 64);
+    EXPECT_EQ(metrics.accuracy(), RunOk(Request(name)).metrics().accuracy());
+    for (const LengthScore& score : metrics.lengths()) {
+      // What was trained for one length may say that it knows no other.
+      if (!score.unsupported().empty()) continue;
+      EXPECT_EQ(score.examples(), score.length() == 16   ? 16
+                                  : score.length() == 32 ? 16
+                                                         : 10);
+      EXPECT_GT(score.depths_size(), 0);
+      EXPECT_EQ(score.streamed(),
+                score.length() > 16 &&
+                    (*Variants().Find(name))->descriptor.streaming);
+    }
+  }
+}
+
+TEST(Cell, LengthsThatATaskOrAVariantCannotHaveAreSaidToBe) {
+  // 2^20 is mqar's longest sequence.
+  ResultRecord record = RunOk(Request(
+      "sliding_window", {"length=524288", "train.steps=1", "train.batch=1",
+                         "train.test_examples=1", "train.validation_examples=1",
+                         "test_doublings=2", "length_tokens=1"}));
+  ASSERT_EQ(record.metrics().lengths_size(), 3);
+  EXPECT_NE(record.metrics().lengths(2).unsupported(), "");
+  record = RunOk(Request("softmax", {"positions=true", "test_doublings=1"}));
+  ASSERT_EQ(record.metrics().lengths_size(), 2);
+  EXPECT_NE(record.metrics().lengths(1).unsupported(), "");
+}
+
+TEST(Cell, MemoriesOfAsManyBytesAreShownBeside) {
+  const Metrics metrics = RunOk(Request("softmax")).metrics();
+  ASSERT_GT(metrics.references_size(), 1);
+  EXPECT_LT(metrics.references(0).window(), 1);
+  const ReferencePoint& last =
+      metrics.references(metrics.references_size() - 1);
+  EXPECT_EQ(last.window(), 1);
+  EXPECT_EQ(last.table(), 1);
+}
+
 TEST(Cell, SoftmaxLearnsToRecall) {
   const ResultRecord record = RunOk(Request(
       "softmax",

@@ -14,6 +14,27 @@ namespace {
 
 constexpr double kNormEps = 1e-5;
 constexpr double kPositionDeviation = 0.02;  // as GPT-2
+constexpr int64_t kReadoutFactor = 4;
+
+// The sinusoids of "Attention is all you need" (arXiv 1706.03762, section 3.5)
+// for the given positions: [positions.size(), width].
+Variable Sinusoids(Tape* tape, absl::Span<const int64_t> positions,
+                   int64_t width) {
+  Tensor values = tape->New({static_cast<int64_t>(positions.size()), width});
+  DispatchDType(tape->dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    T* out = values.data<T>();
+    for (const int64_t position : positions) {
+      for (int64_t c = 0; c < width; ++c) {
+        const double angle = static_cast<double>(position) *
+                             std::pow(10000.0, -static_cast<double>(c / 2 * 2) /
+                                                   static_cast<double>(width));
+        *out++ = static_cast<T>(c % 2 == 0 ? std::sin(angle) : std::cos(angle));
+      }
+    }
+  });
+  return tape->Input(values);
+}
 
 }  // namespace
 
@@ -50,7 +71,7 @@ int64_t ModelState::BytesAfter(int64_t tokens) const {
 absl::StatusOr<std::unique_ptr<Model>> Model::Create(
     const Variant& variant, const Options& variant_options,
     const Options& options, int64_t vocabulary, int64_t max_length, DType dtype,
-    uint64_t seed) {
+    uint64_t seed, Readout readout) {
   const int64_t width = options.Int("width"), heads = options.Int("heads"),
                 layers = options.Int("layers"),
                 hidden = options.Int("mlp_factor") * width;
@@ -102,6 +123,17 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(
     }
     model->blocks_.push_back(std::move(block));
   }
+  if (readout == Readout::kLastPosition) {
+    const int64_t inner = kReadoutFactor * width;
+    model->readout_in_ =
+        parameters.Add("readout_in", {width, inner},
+                       Init::Uniform(1 / std::sqrt(double(width))));
+    model->readout_bias_ =
+        parameters.Add("readout_bias", {inner}, Init::Zeros(), /*decay=*/false);
+    model->readout_out_ =
+        parameters.Add("readout_out", {inner, width},
+                       Init::Uniform(1 / std::sqrt(double(inner))));
+  }
   model->final_gain_ =
       parameters.Add("final_norm", {width}, ones, /*decay=*/false);
   if (!parameters.status().ok()) return parameters.status();
@@ -147,10 +179,31 @@ Variable Model::Hidden(Tape* tape, absl::Span<const int32_t> tokens,
   return x;
 }
 
+Variable Model::FromLastPosition(Variable hidden,
+                                 absl::Span<const int64_t> rows) const {
+  if (!hidden.valid()) return hidden;
+  Tape* tape = hidden.tape();
+  const int64_t length = hidden.shape().dim(1);
+  std::vector<int64_t> last, positions;
+  for (const int64_t row : rows) {
+    last.push_back(row / length * length + length - 1);
+    positions.push_back(row % length);
+  }
+  Variable x = Add(GatherRows(hidden, last),
+                   Sinusoids(tape, positions, hidden.shape().dim(2)));
+  Variable inner =
+      Linear(x, tape->Use(*readout_in_), tape->Use(*readout_bias_));
+  return LinearResidual(x, Map(kernels::Unary::kGelu, inner),
+                        tape->Use(*readout_out_));
+}
+
 Variable Model::Logits(Variable hidden, absl::Span<const int64_t> rows) const {
   // The norm acts on rows, so it comes after the choice of rows: with one
   // position in eight scored, most of the head is never computed.
-  Variable chosen = Normalised(GatherRows(hidden, rows), final_gain_);
+  Variable chosen =
+      Normalised(readout_in_ == nullptr ? GatherRows(hidden, rows)
+                                        : FromLastPosition(hidden, rows),
+                 final_gain_);
   if (!chosen.valid()) return chosen;
   return LinearTransposed(chosen, chosen.tape()->Use(*embedding_));
 }

@@ -43,6 +43,17 @@ class ModelState {
   std::vector<std::unique_ptr<CompositeState>> layers_;
 };
 
+// Where a model reads its predictions from.
+enum class Readout {
+  // The hidden state of the position itself.
+  kEachPosition,
+  // That of the sequence's last position, whatever position is asked for: the
+  // whole sequence must be in that one vector. A sinusoid says which position
+  // is meant, and an MLP of one hidden layer takes both apart, as the decoder
+  // of MAD's compression task does (arXiv 2403.17844).
+  kLastPosition,
+};
+
 class Model {
  public:
   // Builds and initialises a model for `vocabulary` tokens and sequences of up
@@ -50,14 +61,15 @@ class Model {
   static absl::StatusOr<std::unique_ptr<Model>> Create(
       const Variant& variant, const Options& variant_options,
       const Options& model_options, int64_t vocabulary, int64_t max_length,
-      DType dtype, uint64_t seed);
+      DType dtype, uint64_t seed, Readout readout = Readout::kEachPosition);
 
   // Final hidden rows [batch, length, width] for batch * length tokens.
   // state is null, or continues from earlier tokens of the same sequences.
   Variable Hidden(Tape* tape, absl::Span<const int32_t> tokens, int64_t batch,
                   int64_t length, Form form, ModelState* state) const;
 
-  // Logits [rows.size(), vocabulary] of the given rows of hidden.
+  // Logits [rows.size(), vocabulary] of the given rows of hidden, which are
+  // numbered through the batch.
   Variable Logits(Variable hidden, absl::Span<const int64_t> rows) const;
 
   // Null when some mixer cannot decode.
@@ -79,12 +91,19 @@ class Model {
 
   Model(DType dtype, uint64_t seed) : parameters_(dtype, seed) {}
   Variable Normalised(Variable x, const Parameter* gain) const;
+  // For rows that name positions, what the last position knows of them.
+  Variable FromLastPosition(Variable hidden,
+                            absl::Span<const int64_t> rows) const;
 
   ParameterSet parameters_;
   const Parameter* embedding_ = nullptr;
   const Parameter* positions_ = nullptr;  // null without learned positions
   const Parameter* final_gain_ = nullptr;
   std::vector<Block> blocks_;
+  // Of Readout::kLastPosition; null without.
+  const Parameter* readout_in_ = nullptr;
+  const Parameter* readout_bias_ = nullptr;
+  const Parameter* readout_out_ = nullptr;
 };
 
 }  // namespace mneme

@@ -21,6 +21,7 @@
 #include "attention/kernels/parallel.h"
 #include "attention/plugin/options.h"
 #include "harness/model.h"
+#include "harness/score_sheet.h"
 #include "tasks/task.h"
 
 namespace mneme {
@@ -44,15 +45,9 @@ struct TrainResult {
   // The loss or the gradient norm became NaN or infinite in the last step.
   bool diverged = false;
   double seconds = 0;  // optimiser steps and data, evaluations excluded
+  double generation_seconds = 0;  // making examples, part of seconds
   // Of the weights that the model is left with: the best seen.
   double validation_accuracy = 0;
-};
-
-struct Score {
-  double accuracy = 0;         // mean over examples
-  double accuracy_stderr = 0;  // of that mean
-  double loss = 0;             // nats per scored position
-  int64_t examples = 0;
 };
 
 class Trainer {
@@ -71,6 +66,8 @@ class Trainer {
   // Scores examples 0 ... count - 1 of a split.
   absl::StatusOr<Score> Evaluate(Split split, int64_t count);
 
+  kernels::ThreadPool* pool() { return &pool_; }
+
  private:
   struct Shard;
   struct Worker;
@@ -86,6 +83,7 @@ class Trainer {
   Form form_;
   int64_t shard_examples_;
   kernels::ThreadPool pool_;
+  double generation_seconds_ = 0;
   std::vector<std::unique_ptr<Shard>> shards_;
   std::vector<std::unique_ptr<Worker>> workers_;
 };
