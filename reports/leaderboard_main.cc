@@ -39,7 +39,7 @@
 #include "reports/records.h"
 #include "reports/report.h"
 #include "reports/table.h"
-#include "reports/terminal.h"
+#include "harness/terminal.h"
 
 namespace mneme {
 namespace {

@@ -9,7 +9,7 @@
 #include <string>
 
 #include "reports/boards.h"
-#include "reports/terminal.h"
+#include "harness/terminal.h"
 
 namespace mneme {
 
