@@ -8,8 +8,8 @@
 
 #include <string>
 
-#include "reports/boards.h"
 #include "harness/terminal.h"
+#include "reports/boards.h"
 
 namespace mneme {
 
