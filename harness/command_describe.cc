@@ -144,6 +144,12 @@ absl::StatusOr<std::unique_ptr<Task>> MakeShown(const TaskPlugin& plugin,
   return plugin.make(*options);
 }
 
+void Append(const char* scope, const OptionValues& values, std::string* text) {
+  for (const auto& [name, value] : values) {
+    absl::StrAppend(text, " ", scope, name, "=", value);
+  }
+}
+
 absl::Status DescribeTask(const TaskPlugin& plugin, const Flags& flags) {
   const TaskDescriptor& d = plugin.descriptor;
   uint64_t index = 0;
@@ -165,9 +171,9 @@ absl::Status DescribeTask(const TaskPlugin& plugin, const Flags& flags) {
                d.summary, d.paper, d.group, d.version);
   for (const TaskProfile& profile : d.profiles) {
     std::string values;
-    for (const auto& [name, value] : profile.values) {
-      absl::StrAppend(&values, " ", name, "=", value);
-    }
+    Append("", profile.values, &values);
+    Append("model.", profile.model, &values);
+    Append("train.", profile.train, &values);
     absl::PrintF("  %-20s%s\n", profile.name, values);
   }
   PrintOptions("task", d.options);

@@ -20,6 +20,12 @@ Json OptionsJson(const std::vector<OptionSpec>& specs) {
   return options;
 }
 
+Json ValuesJson(const OptionValues& values) {
+  Json json = Json::object();
+  for (const auto& [name, value] : values) json[name] = value;
+  return json;
+}
+
 }  // namespace
 
 nlohmann::ordered_json VariantJson(const VariantDescriptor& d) {
@@ -39,9 +45,10 @@ nlohmann::ordered_json VariantJson(const VariantDescriptor& d) {
 nlohmann::ordered_json TaskJson(const TaskDescriptor& d) {
   Json profiles = Json::array();
   for (const TaskProfile& profile : d.profiles) {
-    Json values = Json::object();
-    for (const auto& [name, value] : profile.values) values[name] = value;
-    profiles.push_back({{"name", profile.name}, {"options", values}});
+    profiles.push_back({{"name", profile.name},
+                        {"options", ValuesJson(profile.values)},
+                        {"model", ValuesJson(profile.model)},
+                        {"train", ValuesJson(profile.train)}});
   }
   return {{"name", d.name},       {"group", d.group},
           {"paper", d.paper},     {"summary", d.summary},

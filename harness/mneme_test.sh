@@ -49,6 +49,8 @@ expect "describe a task: its example" 0 ">[0-9]+ \(0\)" "$mneme" describe mqar
 expect "describe a task: floors" 0 "from a bag of the tokens 0.125" "$mneme" describe mqar
 expect "describe another profile" 0 "example 3 of smoke" "$mneme" describe mqar --profile=smoke --example=3
 expect "describe other settings" 0 "among the context.s answers 0.5" "$mneme" describe mqar --set task.pairs=2
+expect "describe a published profile" 0 "published/zoology .* train.batch=512" "$mneme" describe mqar
+expect "evaluate: longer sequences" 0 "length +32: accuracy .* streamed with" "$mneme" evaluate --variant=linear --task=mqar --profile=smoke --set test_doublings=1 --out=longer.record
 expect "describe impossible settings" 2 "need length >= 4000" "$mneme" describe mqar --set pairs=1000
 expect "describe no such profile" 2 'did you mean "quick"' "$mneme" describe mqar --profile=quik
 expect "describe no such example" 2 "not a whole number" "$mneme" describe mqar --example=-1
