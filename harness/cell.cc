@@ -103,6 +103,18 @@ absl::StatusOr<std::unique_ptr<Task>> AtLength(const TaskPlugin& plugin,
   return plugin.make(*longer);
 }
 
+// Keys and values in float32, of every layer.
+int64_t CacheBytesPerToken(const Settings& settings) {
+  return settings.model.Int("layers") * 2 * settings.model.Int("width") *
+         static_cast<int64_t>(sizeof(float));
+}
+
+void StoreReference(const ReferenceScore& score, ReferencePoint* to) {
+  to->set_bytes(score.bytes);
+  to->set_window(score.window);
+  to->set_table(score.table);
+}
+
 // Tests at twice, four times, ... the training length. What cannot be done is
 // said in the record.
 void TestLonger(const Model& model, const TaskPlugin& plugin,
@@ -112,6 +124,7 @@ void TestLonger(const Model& model, const TaskPlugin& plugin,
   const int64_t doublings = settings.train.Int("test_doublings");
   LengthTestOptions options;
   options.piece = settings.train.Int("stream_piece");
+  options.bytes_per_token = CacheBytesPerToken(settings);
   int64_t length = record->metrics().lengths(0).length();
   for (int64_t i = 0; i < doublings; ++i) {
     length *= 2;
@@ -133,6 +146,9 @@ void TestLonger(const Model& model, const TaskPlugin& plugin,
     StoreScore(test->score, **task, score);
     score->set_streamed(test->streamed);
     score->set_state_bytes(test->state_bytes);
+    if (test->reference.has_value()) {
+      StoreReference(*test->reference, score->mutable_reference());
+    }
     LengthTiming* timing = record->mutable_timing()->add_lengths();
     timing->set_length(length);
     timing->set_seconds(test->seconds);
@@ -141,19 +157,18 @@ void TestLonger(const Model& model, const TaskPlugin& plugin,
 }
 
 void StoreReferences(const Task& task, const Settings& settings, uint64_t seed,
-                     Metrics* metrics) {
-  constexpr int64_t kExamples = 256;  // whose spread is not shown
-  // Keys and values in float32, of every layer.
-  const int64_t bytes_per_token = settings.model.Int("layers") * 2 *
-                                  settings.model.Int("width") * sizeof(float);
-  for (const ReferenceScore& point : ReferenceMemories(
-           task, seed, std::min(kExamples, settings.train.Int("test_examples")),
-           bytes_per_token)) {
-    ReferencePoint* stored = metrics->add_references();
-    stored->set_bytes(point.bytes);
-    stored->set_window(point.window);
-    stored->set_table(point.table);
+                     ResultRecord* record) {
+  const ReferenceSheet sheet =
+      ReferencesOf(task, seed, settings.train.Int("test_examples"),
+                   CacheBytesPerToken(settings));
+  if (sheet.empty()) return;
+  for (const ReferenceScore& score : sheet.Curve()) {
+    StoreReference(score, record->mutable_metrics()->add_references());
   }
+  if (!record->has_state_bytes()) return;
+  StoreReference(
+      sheet.At(record->state_bytes()),
+      record->mutable_metrics()->mutable_lengths(0)->mutable_reference());
 }
 
 struct MeasuredState {
@@ -267,7 +282,7 @@ absl::Status Compute(const CellRequest& request, const Cell& cell,
   StoreScore(*score, task, metrics->add_lengths());
   TestLonger(**model, *cell.plugin, settings, request.seed, trainer.pool(),
              record);
-  StoreReferences(task, settings, request.seed, metrics);
+  StoreReferences(task, settings, request.seed, record);
   record->set_status(STATUS_OK);
   return absl::OkStatus();
 }

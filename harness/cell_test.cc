@@ -96,14 +96,47 @@ TEST(Cell, LongerSequencesAreTestedAndNotTrainedOn) {
   }
 }
 
+// The first token of a sequence is asked for at its end, up to 32 later.
+class ShortTask : public Task {
+ public:
+  explicit ShortTask(int64_t length) : length_(length) {}
+  int64_t vocabulary() const override { return 8; }
+  int64_t length() const override { return length_; }
+  void Generate(Split, uint64_t seed, uint64_t index,
+                Example* example) const override {
+    const auto first = static_cast<int32_t>((seed + index) % 8);
+    *example = {std::vector<int32_t>(length_, first),
+                std::vector<int32_t>(length_, kUnscored),
+                std::vector<TokenRole>(length_, TokenRole::kContext)};
+    example->targets.back() = first;
+  }
+  double ChanceScore() const override { return 1.0 / 8; }
+  double ContextGuessScore() const override { return 1; }
+
+ private:
+  int64_t length_;
+};
+
+TaskPlugin ShortPlugin() {
+  TaskDescriptor descriptor;
+  descriptor.name = "testing_short";
+  descriptor.options = {OptionSpec::Int("length", 16, 4, 32, "tokens")};
+  descriptor.profiles = {{"quick", {}}, {"smoke", {}}};
+  return {descriptor, [](const Options& options) {
+            return std::make_unique<ShortTask>(options.Int("length"));
+          }};
+}
+
+const bool kShortRegistered = RegisterTask(ShortPlugin());
+
 TEST(Cell, LengthsThatATaskOrAVariantCannotHaveAreSaidToBe) {
-  // 2^20 is mqar's longest sequence.
-  ResultRecord record = RunOk(Request(
-      "sliding_window", {"length=524288", "train.steps=1", "train.batch=1",
-                         "train.test_examples=1", "train.validation_examples=1",
-                         "test_doublings=2", "length_tokens=1"}));
-  ASSERT_EQ(record.metrics().lengths_size(), 3);
+  CellRequest request = Request("linear", {"test_doublings=3"});
+  request.task = "testing_short";
+  ResultRecord record = RunOk(request);
+  ASSERT_EQ(record.metrics().lengths_size(), 4);
+  EXPECT_EQ(record.metrics().lengths(1).unsupported(), "");
   EXPECT_NE(record.metrics().lengths(2).unsupported(), "");
+  EXPECT_NE(record.metrics().lengths(3).unsupported(), "");
   record = RunOk(Request("softmax", {"positions=true", "test_doublings=1"}));
   ASSERT_EQ(record.metrics().lengths_size(), 2);
   EXPECT_NE(record.metrics().lengths(1).unsupported(), "");

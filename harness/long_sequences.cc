@@ -162,6 +162,7 @@ absl::StatusOr<LengthTest> TestAtLength(const Model& model, const Task& task,
         std::make_unique<Reader>(model, task, seed, options.piece));
   }
   ScoreSheet sheet(&task);
+  ReferenceSheet references(&task, options.bytes_per_token);
   // Bounds memory: examples are answered, scored in order, and forgotten.
   const int64_t at_once = pool->threads();
   for (int64_t first = 0; first < options.examples; first += at_once) {
@@ -179,10 +180,14 @@ absl::StatusOr<LengthTest> TestAtLength(const Model& model, const Task& task,
       }
       sheet.Add(answers.example, answers.positions, answers.losses,
                 answers.predictions);
+      references.Add(answers.example, answers.positions);
       test.state_bytes = answers.state_bytes;
     }
   }
   test.score = sheet.Total();
+  if (test.state_bytes > 0 && !references.empty()) {
+    test.reference = references.At(test.state_bytes);
+  }
   test.peak_memory_bytes = PeakMemoryBytes();
   test.seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start)

@@ -14,8 +14,10 @@
 #include <cstdint>
 
 #include "absl/status/statusor.h"
+#include "absl/types/optional.h"
 #include "attention/kernels/parallel.h"
 #include "harness/model.h"
+#include "harness/reference_memory.h"
 #include "harness/score_sheet.h"
 #include "tasks/task.h"
 
@@ -25,14 +27,18 @@ struct LengthTestOptions {
   int64_t examples = 1;
   // Tokens read at once; 1 decodes token by token, in the recurrent form.
   int64_t piece = 1024;
+  // What one token takes in a cache of keys and values, for the references.
+  int64_t bytes_per_token = 1;
   // A state that would become larger than this is not tried.
   int64_t largest_state_bytes = int64_t{64} << 20;
 };
 
 struct LengthTest {
   Score score;
-  bool streamed = false;          // read in pieces
-  int64_t state_bytes = 0;        // at the end of a sequence; 0 unless streamed
+  bool streamed = false;    // read in pieces
+  int64_t state_bytes = 0;  // at the end of a sequence; 0 unless streamed
+  // Of as many bytes as that state, if answers are said somewhere.
+  absl::optional<ReferenceScore> reference;
   int64_t peak_memory_bytes = 0;  // of the process, while it ran
   double seconds = 0;
 };

@@ -34,8 +34,9 @@ class FourValues : public Task {
 };
 
 TEST(ReferenceMemories, FindWhatTheyHaveRoomForAndGuessTheRest) {
+  const FourValues task;
   const std::vector<ReferenceScore> points =
-      ReferenceMemories(FourValues(), 0, 3, /*bytes_per_token=*/8);
+      ReferencesOf(task, 0, 3, /*bytes_per_token=*/8).Curve();
   ASSERT_FALSE(points.empty());
   EXPECT_EQ(points[0].bytes, 32);
   // 32 bytes hold all four pairs, but only four tokens, none of them a value.
@@ -61,13 +62,32 @@ TEST(ReferenceMemories, ATableKeepsTheLatestPairs) {
       for (int i = 0; i < 8; ++i) example->origins[40 + i] = 5 * i;
     }
   };
-  const auto points = ReferenceMemories(EightValues(), 0, 1, 1);
-  EXPECT_DOUBLE_EQ(points[0].table, 0.5 + 0.5 * 0.25);
-  EXPECT_DOUBLE_EQ(points[1].table, 1);
+  const EightValues task;
+  const ReferenceSheet sheet = ReferencesOf(task, 0, 1, 1);
+  EXPECT_DOUBLE_EQ(sheet.At(32).table, 0.5 + 0.5 * 0.25);
+  EXPECT_DOUBLE_EQ(sheet.At(7).table, 0.25) << "less than one pair";
+  EXPECT_DOUBLE_EQ(sheet.At(64).table, 1);
 }
 
 TEST(ReferenceMemories, NeedAnswersThatAreSaidSomewhere) {
-  EXPECT_TRUE(ReferenceMemories(FourValues(false), 0, 3, 8).empty());
+  const FourValues task(/*with_origins=*/false);
+  const ReferenceSheet sheet = ReferencesOf(task, 0, 3, 8);
+  EXPECT_TRUE(sheet.empty());
+  EXPECT_TRUE(sheet.Curve().empty());
+}
+
+TEST(ReferenceMemories, ScoredPositionsAloneAreEnough) {
+  const FourValues task;
+  Example scored;
+  std::vector<int64_t> positions;
+  for (int i = 0; i < 8; ++i) {
+    scored.targets.push_back(1);
+    scored.origins.push_back(10 * (i % 4));
+    positions.push_back(40 + i);
+  }
+  ReferenceSheet sheet(&task, 8);
+  sheet.Add(scored, positions);
+  EXPECT_EQ(sheet.At(128).window, ReferencesOf(task, 0, 1, 8).At(128).window);
 }
 
 }  // namespace
