@@ -189,7 +189,7 @@ TaskDescriptor Descriptor() {
   descriptor.paper = "arXiv 2312.04927";
   descriptor.options = {
       OptionSpec::Int("length", 64, 5, 1 << 20, "tokens in a sequence"),
-      OptionSpec::Int("keys", 4, 1, 1 << 18,
+      OptionSpec::Int("keys", 10, 1, 1 << 18,
                       "keys, each assigned, and asked for at the end"),
       OptionSpec::Int("updates", -1, -1, 1 << 19,
                       "re-assignments; -1: as many as the length has room for"),
@@ -198,7 +198,7 @@ TaskDescriptor Descriptor() {
   };
   descriptor.profiles = {
       {"quick",
-       {{"length", "64"}, {"keys", "4"}, {"updates", "-1"}, {"vocab", "64"}},
+       {{"length", "64"}, {"keys", "10"}, {"updates", "-1"}, {"vocab", "64"}},
        {},
        {{"steps", "500"}}},
       {"smoke", {{"length", "16"}, {"keys", "2"}, {"vocab", "16"}}},

@@ -149,7 +149,7 @@ TEST(StateSummaryTest, GuessesAreWorthWhatIsClaimed) {
 
 TEST(StateSummaryTest, ProfilesAreAsDocumented) {
   EXPECT_EQ(ProfilesText("state_summary"),
-            "quick: length=64 keys=4 updates=-1 vocab=64\n"
+            "quick: length=64 keys=10 updates=-1 vocab=64\n"
             "smoke: length=16 keys=2 updates=-1 vocab=16\n");
 }
 
@@ -164,16 +164,17 @@ TEST(StateSummaryTest, ConstraintsAreNamed) {
   EXPECT_EQ(Refusal("state_summary", {{"keys", "21"}}),
             "state_summary: keys=21 and 0 updates need length >= 65 (two "
             "tokens an assignment, two blanks, one a query), not 64");
-  EXPECT_EQ(Refusal("state_summary", {{"updates", "26"}}),
-            "state_summary: keys=4 and 26 updates need length >= 66 (two "
+  EXPECT_EQ(Refusal("state_summary", {{"updates", "17"}}),
+            "state_summary: keys=10 and 17 updates need length >= 66 (two "
             "tokens an assignment, two blanks, one a query), not 64");
-  EXPECT_EQ(Refusal("state_summary", {{"vocab", "9"}}),
-            "state_summary: keys=4 need vocab >= 10 (keys are different tokens "
-            "in 1..vocab/2-1), not 9");
+  EXPECT_EQ(
+      Refusal("state_summary", {{"vocab", "21"}}),
+      "state_summary: keys=10 need vocab >= 22 (keys are different tokens "
+      "in 1..vocab/2-1), not 21");
   // One step to the right side of each.
   EXPECT_TRUE(TryMakeTask("state_summary", {{"keys", "20"}}).ok());
-  EXPECT_TRUE(TryMakeTask("state_summary", {{"updates", "25"}}).ok());
-  EXPECT_TRUE(TryMakeTask("state_summary", {{"vocab", "10"}}).ok());
+  EXPECT_TRUE(TryMakeTask("state_summary", {{"updates", "16"}}).ok());
+  EXPECT_TRUE(TryMakeTask("state_summary", {{"vocab", "22"}}).ok());
 }
 
 }  // namespace
