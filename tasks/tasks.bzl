@@ -1,6 +1,8 @@
 """The tasks of the leaderboard: the one list to which a new task adds a line."""
 
 TASKS = [
+    "//tasks/common_words",
+    "//tasks/frequent_words",
     "//tasks/mqar",
     "//tasks/state_summary",
 ]
