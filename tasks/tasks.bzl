@@ -4,5 +4,6 @@ TASKS = [
     "//tasks/common_words",
     "//tasks/frequent_words",
     "//tasks/mqar",
+    "//tasks/percentage",
     "//tasks/state_summary",
 ]
