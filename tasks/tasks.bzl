@@ -2,6 +2,7 @@
 
 TASKS = [
     "//tasks/common_words",
+    "//tasks/distinct_count",
     "//tasks/frequent_words",
     "//tasks/mqar",
     "//tasks/percentage",

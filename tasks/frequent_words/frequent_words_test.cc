@@ -176,7 +176,7 @@ TEST(FrequentWordsTest, GuessesAreWorthWhatIsClaimed) {
 
 TEST(FrequentWordsTest, ProfilesAreAsDocumented) {
   EXPECT_EQ(ProfilesText("frequent_words"),
-            "quick: length=128 answers=3 ranks=8 alpha=2 vocab=40 order=fresh\n"
+            "quick: length=128 answers=3 ranks=8 alpha=2 vocab=32 order=fresh\n"
             "smoke: length=48 answers=2 ranks=5 alpha=2 vocab=32 order=fresh\n"
             "published/ruler: length=4096 answers=3 ranks=0 alpha=2 vocab=8192 "
             "order=fixed\n");

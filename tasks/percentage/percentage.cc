@@ -188,7 +188,7 @@ TaskDescriptor Descriptor() {
   };
   descriptor.profiles = {
       {"quick",
-       {{"length", "64"}, {"bins", "10"}, {"polar", "0.5"}, {"vocab", "64"}}},
+       {{"length", "64"}, {"bins", "20"}, {"polar", "0.7"}, {"vocab", "64"}}},
       {"smoke",
        {{"length", "16"}, {"bins", "4"}, {"polar", "0.5"}, {"vocab", "24"}}},
       // ZeroSCROLLS asks trained language models. Model and training are ours.

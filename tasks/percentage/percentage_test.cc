@@ -114,7 +114,7 @@ TEST(PercentageTest, GuessesAreWorthWhatIsClaimed) {
 
 TEST(PercentageTest, ProfilesAreAsDocumented) {
   EXPECT_EQ(ProfilesText("percentage"),
-            "quick: length=64 bins=10 polar=0.5 vocab=64\n"
+            "quick: length=64 bins=20 polar=0.7 vocab=64\n"
             "smoke: length=16 bins=4 polar=0.5 vocab=24\n"
             "published/zeroscrolls: length=8192 bins=50 polar=0.007 "
             "vocab=8192\n");
