@@ -8,4 +8,8 @@ HEADLINE_TASKS = [
 ]
 
 TASKS = HEADLINE_TASKS + [
+    "//tasks/common_words",
+    "//tasks/distinct_count",
+    "//tasks/frequent_words",
+    "//tasks/percentage",
 ]
