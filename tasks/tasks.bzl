@@ -2,4 +2,5 @@
 
 TASKS = [
     "//tasks/mqar",
+    "//tasks/needle",
 ]
