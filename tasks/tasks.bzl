@@ -3,4 +3,6 @@
 TASKS = [
     "//tasks/mqar",
     "//tasks/needle",
+    "//tasks/passkey",
+    "//tasks/variable_tracking",
 ]

@@ -438,7 +438,7 @@ std::vector<TaskProfile> Profiles() {
         {"depths", "5"}}},
       // The sentence is "The grass is green. The sky is blue. ...".
       Published("niah_single_1",
-                {{"filler", "repeat"}, {"filler_vocab", "25"}}),
+                {{"filler", "repeat"}, {"filler_vocab", "24"}}),
       Published("niah_single_2", {}),
       Published("niah_single_3", {uuid_tokens, uuid_vocab}),
       Published("niah_multikey_1", {{"keys", "4"}}),
