@@ -4,6 +4,7 @@
 # demand, quick enough to run all variants through in minutes.
 HEADLINE_TASKS = [
     "//tasks/mqar",
+    "//tasks/needle",
     "//tasks/state_summary",
 ]
 
@@ -11,5 +12,7 @@ TASKS = HEADLINE_TASKS + [
     "//tasks/common_words",
     "//tasks/distinct_count",
     "//tasks/frequent_words",
+    "//tasks/passkey",
     "//tasks/percentage",
+    "//tasks/variable_tracking",
 ]
