@@ -4,6 +4,7 @@
 # demand, quick enough to run all variants through in minutes.
 HEADLINE_TASKS = [
     "//tasks/mqar",
+    "//tasks/selective_copy",
     "//tasks/state_summary",
 ]
 
