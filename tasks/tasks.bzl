@@ -9,4 +9,6 @@ HEADLINE_TASKS = [
 ]
 
 TASKS = HEADLINE_TASKS + [
+    "//tasks/in_context_recall",
+    "//tasks/noisy_recall",
 ]
