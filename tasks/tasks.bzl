@@ -5,6 +5,7 @@
 HEADLINE_TASKS = [
     "//tasks/mqar",
     "//tasks/needle",
+    "//tasks/selective_copy",
     "//tasks/state_summary",
 ]
 
@@ -12,6 +13,8 @@ TASKS = HEADLINE_TASKS + [
     "//tasks/common_words",
     "//tasks/distinct_count",
     "//tasks/frequent_words",
+    "//tasks/in_context_recall",
+    "//tasks/noisy_recall",
     "//tasks/passkey",
     "//tasks/percentage",
     "//tasks/variable_tracking",
