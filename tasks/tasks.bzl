@@ -17,5 +17,6 @@ TASKS = HEADLINE_TASKS + [
     "//tasks/noisy_recall",
     "//tasks/passkey",
     "//tasks/percentage",
+    "//tasks/reorder",
     "//tasks/variable_tracking",
 ]
