@@ -10,6 +10,7 @@ HEADLINE_TASKS = [
 ]
 
 TASKS = HEADLINE_TASKS + [
+    "//tasks/clustering",
     "//tasks/common_words",
     "//tasks/distinct_count",
     "//tasks/frequent_words",
