@@ -190,15 +190,14 @@ TaskDescriptor Descriptor() {
       OptionSpec::Int("length", 64, 6, 1 << 20, "tokens in a sequence"),
       OptionSpec::Int("segments", 6, 2, 1 << 16,
                       "segments, repetitions included"),
-      OptionSpec::Int("segment", 2, 1, 1 << 16, "words of a segment"),
+      OptionSpec::Int("segment", 8, 1, 1 << 16, "words of a segment"),
       OptionSpec::Int("words", 16, 2, 1 << 20, "different words"),
   };
   descriptor.profiles = {
       {"quick",
-       {{"length", "64"},
-        {"segments", "6"},
-        {"segment", "2"},
-        {"words", "16"}}},
+       {{"length", "64"}, {"segments", "6"}, {"segment", "8"}, {"words", "16"}},
+       // A number of different things is no mean of anything.
+       {{"mlp_factor", "2"}}},
       {"smoke",
        {{"length", "16"}, {"segments", "4"}, {"segment", "2"}, {"words", "8"}}},
   };

@@ -56,7 +56,7 @@ TEST(DistinctCountTest, ExamplesAreAsDefined) {
   struct Case {
     int length, segments, width, words;
   };
-  for (const Case& c : std::vector<Case>{{64, 6, 2, 16},
+  for (const Case& c : std::vector<Case>{{64, 6, 8, 16},
                                          {16, 4, 2, 8},
                                          {21, 6, 2, 16},  // no blanks
                                          {64, 8, 3, 2},   // all there are
@@ -145,7 +145,7 @@ TEST(DistinctCountTest, DetailsForgiveOne) {
 
 TEST(DistinctCountTest, ProfilesAreAsDocumented) {
   EXPECT_EQ(ProfilesText("distinct_count"),
-            "quick: length=64 segments=6 segment=2 words=16\n"
+            "quick: length=64 segments=6 segment=8 words=16\n"
             "smoke: length=16 segments=4 segment=2 words=8\n");
 }
 
@@ -159,15 +159,16 @@ TEST(DistinctCountTest, TokensHaveTexts) {
 }
 
 TEST(DistinctCountTest, ConstraintsAreNamed) {
-  EXPECT_EQ(Refusal("distinct_count", {{"length", "20"}}),
-            "distinct_count: segments=6 of 2 words need length >= 21 with "
-            "their marks and the question, not 20");
-  EXPECT_EQ(Refusal("distinct_count", {{"words", "2"}}),
+  EXPECT_EQ(Refusal("distinct_count", {{"length", "56"}}),
+            "distinct_count: segments=6 of 8 words need length >= 57 with "
+            "their marks and the question, not 56");
+  EXPECT_EQ(Refusal("distinct_count", {{"segment", "2"}, {"words", "2"}}),
             "distinct_count: words=2 make 4 different segments of 2, and "
             "segments=6 may all have to differ");
   // One step to the right side of each.
-  EXPECT_TRUE(TryMakeTask("distinct_count", {{"length", "21"}}).ok());
-  EXPECT_TRUE(TryMakeTask("distinct_count", {{"words", "3"}}).ok());
+  EXPECT_TRUE(TryMakeTask("distinct_count", {{"length", "57"}}).ok());
+  EXPECT_TRUE(
+      TryMakeTask("distinct_count", {{"segment", "2"}, {"words", "3"}}).ok());
 }
 
 }  // namespace

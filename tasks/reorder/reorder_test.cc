@@ -150,7 +150,7 @@ TEST(ReorderTest, GuessesAreWorthWhatIsClaimed) {
 
 TEST(ReorderTest, ProfilesAreAsDocumented) {
   EXPECT_EQ(ProfilesText("reorder"),
-            "quick: length=64 chapters=6 labels=16 dates=16 words=16 "
+            "quick: length=64 chapters=4 labels=16 dates=8 words=16 "
             "date=first\n"
             "smoke: length=24 chapters=3 labels=8 dates=8 words=8 date=first\n"
             "published/zeroscrolls: length=8192 chapters=16 labels=64 "
@@ -167,17 +167,17 @@ TEST(ReorderTest, TokensHaveTexts) {
 }
 
 TEST(ReorderTest, ConstraintsAreNamed) {
-  EXPECT_EQ(Refusal("reorder", {{"length", "19"}}),
-            "reorder: chapters=6 need length >= 20 (label, date and slot each, "
-            "two marks), not 19");
-  EXPECT_EQ(Refusal("reorder", {{"labels", "5"}}),
-            "reorder: chapters=6 need as many different labels, not labels=5");
-  EXPECT_EQ(Refusal("reorder", {{"dates", "5"}}),
-            "reorder: chapters=6 need as many different dates, not dates=5");
+  EXPECT_EQ(Refusal("reorder", {{"length", "13"}}),
+            "reorder: chapters=4 need length >= 14 (label, date and slot each, "
+            "two marks), not 13");
+  EXPECT_EQ(Refusal("reorder", {{"labels", "3"}}),
+            "reorder: chapters=4 need as many different labels, not labels=3");
+  EXPECT_EQ(Refusal("reorder", {{"dates", "3"}}),
+            "reorder: chapters=4 need as many different dates, not dates=3");
   // One step to the right side of each.
-  EXPECT_TRUE(TryMakeTask("reorder", {{"length", "20"}}).ok());
-  EXPECT_TRUE(TryMakeTask("reorder", {{"labels", "6"}}).ok());
-  EXPECT_TRUE(TryMakeTask("reorder", {{"dates", "6"}}).ok());
+  EXPECT_TRUE(TryMakeTask("reorder", {{"length", "14"}}).ok());
+  EXPECT_TRUE(TryMakeTask("reorder", {{"labels", "4"}}).ok());
+  EXPECT_TRUE(TryMakeTask("reorder", {{"dates", "4"}}).ok());
 }
 
 }  // namespace
