@@ -205,7 +205,7 @@ TaskDescriptor Descriptor() {
         {"other_repeats", "1"},
         {"vocab", "32"}}},
       // RULER asks trained language models. Model and training are ours, and so
-      // is the vocabulary, of about as many words as its list.
+      // is the size of the vocabulary.
       {"published/ruler",
        {{"length", "4096"},
         {"common", "10"},

@@ -17,8 +17,8 @@
 // answer that is no percentage. Details say how often p was exactly right.
 //
 // Published are 50 reviews of one hotel, here 50 polar tokens among as many
-// neutral ones as reviews are long; hotels have more good reviews than bad ones
-// while p is uniform here.
+// neutral ones as reviews are long; the share is the hotel's there, uniform
+// here.
 
 #include <algorithm>
 #include <cmath>

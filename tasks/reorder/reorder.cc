@@ -20,7 +20,7 @@
 // pair of which one is missing is wrong. Details: the whole order right, and
 // the fraction of slots that are.
 //
-// Published summaries have from a few to dozens of chapters; 16 is our choice.
+// How many chapters the published books have varies; 16 is our choice.
 
 #include <algorithm>
 #include <cstdint>
