@@ -415,19 +415,19 @@ std::vector<TaskProfile> Profiles() {
   const std::pair<std::string, std::string> uuid_vocab = {"value_vocab", "64"};
   return {
       {"quick",
-       {{"length", "128"},
+       {{"length", "96"},
         {"keys", "4"},
         {"values", "1"},
         {"queries", "4"},
         {"key_tokens", "1"},
-        {"key_vocab", "16"},
+        {"key_vocab", "8"},
         {"value_tokens", "1"},
-        {"value_vocab", "32"},
+        {"value_vocab", "16"},
         {"filler", "random"},
-        {"filler_vocab", "16"},
+        {"filler_vocab", "4"},
         {"depths", "40"}},
        {},
-       {{"steps", "500"}, {"batch", "32"}}},
+       {{"steps", "400"}}},
       {"smoke",
        {{"length", "16"},
         {"keys", "2"},
@@ -460,18 +460,18 @@ TaskDescriptor Descriptor() {
   descriptor.summary = "find the values of keys that are hidden in a haystack";
   descriptor.paper = "arXiv 2404.06654";
   descriptor.options = {
-      OptionSpec::Int("length", 128, 4, 1 << 21, "tokens in a sequence"),
+      OptionSpec::Int("length", 96, 4, 1 << 21, "tokens in a sequence"),
       OptionSpec::Int("keys", 4, 1, 1024, "different keys that are hidden"),
       OptionSpec::Int("values", 1, 1, 64, "values of each key"),
       OptionSpec::Int("queries", 4, 1, 1024, "keys that are asked for"),
       OptionSpec::Int("key_tokens", 1, 1, 8, "tokens of a key"),
-      OptionSpec::Int("key_vocab", 16, 2, 1 << 16, "alphabet of keys"),
+      OptionSpec::Int("key_vocab", 8, 2, 1 << 16, "alphabet of keys"),
       OptionSpec::Int("value_tokens", 1, 1, 8, "tokens of a value"),
-      OptionSpec::Int("value_vocab", 32, 2, 1 << 16, "alphabet of values"),
+      OptionSpec::Int("value_vocab", 16, 2, 1 << 16, "alphabet of values"),
       OptionSpec::Choice("filler", "random", {"repeat", "random", "needles"},
                          "haystack: a sentence repeated, random tokens, or "
                          "other needles"),
-      OptionSpec::Int("filler_vocab", 16, 1, 1 << 16, "alphabet of filler"),
+      OptionSpec::Int("filler_vocab", 4, 1, 1 << 16, "alphabet of filler"),
       OptionSpec::Int("depths", 40, 1, 1 << 16,
                       "depths of the haystack at which needles stand"),
   };

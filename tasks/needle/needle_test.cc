@@ -344,8 +344,8 @@ TEST(NeedleTest, TokensHaveTexts) {
 TEST(NeedleTest, ProfilesAreAsDocumented) {
   EXPECT_EQ(
       ProfilesText("needle"),
-      "quick: length=128 keys=4 values=1 queries=4 key_tokens=1 key_vocab=16 "
-      "value_tokens=1 value_vocab=32 filler=random filler_vocab=16 depths=40\n"
+      "quick: length=96 keys=4 values=1 queries=4 key_tokens=1 key_vocab=8 "
+      "value_tokens=1 value_vocab=16 filler=random filler_vocab=4 depths=40\n"
       "smoke: length=16 keys=2 values=1 queries=1 key_tokens=1 key_vocab=4 "
       "value_tokens=1 value_vocab=4 filler=random filler_vocab=2 depths=5\n"
       "published/ruler-niah_single_1: length=4096 keys=1 values=1 queries=1 "
@@ -395,7 +395,7 @@ TEST(NeedleTest, ConstraintsAreNamed) {
             "4^1");
   EXPECT_EQ(refusal({{"values", "9"}}),
             "needle: keys=4 with values=9 each need 36 different values, and "
-            "value_vocab^value_tokens = 32^1");
+            "value_vocab^value_tokens = 16^1");
   EXPECT_EQ(refusal({{"length", "88"}}),
             "needle: depths=40 is a grid finer than the length; length=88 has "
             "room for 39 needles");
@@ -405,7 +405,7 @@ TEST(NeedleTest, ConstraintsAreNamed) {
            {{"key_tokens", "6"}, {"key_vocab", "256"}, {"length", "512"}},
            {{"key_vocab", "4"}},
            {{"key_vocab", "5"}, {"filler", "needles"}},
-           {{"values", "8"}, {"length", "256"}},
+           {{"values", "4"}, {"length", "256"}},
            {{"length", "89"}}}) {
     EXPECT_TRUE(TryMakeTask("needle", values).ok())
         << testing::PrintToString(values);
