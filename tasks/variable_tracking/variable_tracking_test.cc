@@ -225,7 +225,7 @@ TEST(VariableTrackingTest, TokensHaveTexts) {
 
 TEST(VariableTrackingTest, ProfilesAreAsDocumented) {
   EXPECT_EQ(ProfilesText("variable_tracking"),
-            "quick: length=128 chains=1 hops=4 variable_vocab=32 "
+            "quick: length=96 chains=1 hops=2 variable_vocab=16 "
             "value_vocab=16 filler=repeat filler_vocab=4 depths=40\n"
             "smoke: length=24 chains=2 hops=1 variable_vocab=6 value_vocab=2 "
             "filler=repeat filler_vocab=2 depths=10\n"
