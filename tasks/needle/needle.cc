@@ -253,14 +253,16 @@ void Needle::WriteOtherNeedles(Split split, uint64_t seed, uint64_t index,
                                RangeWriter* out) const {
   std::vector<uint64_t> taken(keys.begin(), keys.end());
   std::sort(taken.begin(), taken.end());
+  const uint64_t free_keys = key_of_.count() - keys.size();
+  const uint64_t values = values_of_.count();
   const int64_t last = std::min(
       (out->last() + needle_tokens() - 1) / needle_tokens(), grid_.places());
   for (int64_t place = out->first() / needle_tokens(); place < last; ++place) {
     const std::array<uint64_t, 4> numbers =
         random_.AtPlace(split, seed, index, place);
-    uint64_t key = Scaled(numbers[0], key_of_.count() - keys.size());
+    uint64_t key = Scaled(numbers[0], free_keys);
     for (const uint64_t other : taken) key += key >= other;
-    WriteNeedle(place, key, Scaled(numbers[1], values_of_.count()), out);
+    WriteNeedle(place, key, Scaled(numbers[1], values), out);
   }
 }
 
