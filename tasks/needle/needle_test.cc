@@ -231,6 +231,21 @@ TEST(NeedleTest, DepthsKeysAndValuesAreUniform) {
   }
 }
 
+// Accuracy is drawn by 40 equal parts of the sequence, question included. Where
+// the question is short beside it, each depth has a part of its own.
+TEST(NeedleTest, DepthsAreTheFortiethsOfLongSequences) {
+  const auto task = MakeTaskOrFail("needle", Shape{4096, 1, 1, 1}.Values());
+  const DepthGrid grid = *DepthGrid::Create(
+      "", 40, Shape{4096, 1, 1, 1}.places(), /*length=*/4096);
+  std::vector<int64_t> parts(40);
+  for (uint64_t index = 0; index < 1000; ++index) {
+    const int origin = TrainExample(*task, index).origins.back();
+    EXPECT_EQ(origin * 40 / 4096, grid.DepthOf(origin / 2));
+    ++parts[origin * 40 / 4096];
+  }
+  ExpectUniform(parts);
+}
+
 TEST(NeedleTest, OtherNeedlesAreUniform) {
   const Shape shape = {64, 1, 1, 1, 2, 3, 1, 5, "needles", 1, 4};
   const auto task = MakeTaskOrFail("needle", shape.Values());
