@@ -253,14 +253,16 @@ void Needle::WriteOtherNeedles(Split split, uint64_t seed, uint64_t index,
                                RangeWriter* out) const {
   std::vector<uint64_t> taken(keys.begin(), keys.end());
   std::sort(taken.begin(), taken.end());
+  const uint64_t free_keys = key_of_.count() - keys.size();
+  const uint64_t values = values_of_.count();
   const int64_t last = std::min(
       (out->last() + needle_tokens() - 1) / needle_tokens(), grid_.places());
   for (int64_t place = out->first() / needle_tokens(); place < last; ++place) {
     const std::array<uint64_t, 4> numbers =
         random_.AtPlace(split, seed, index, place);
-    uint64_t key = Scaled(numbers[0], key_of_.count() - keys.size());
+    uint64_t key = Scaled(numbers[0], free_keys);
     for (const uint64_t other : taken) key += key >= other;
-    WriteNeedle(place, key, Scaled(numbers[1], values_of_.count()), out);
+    WriteNeedle(place, key, Scaled(numbers[1], values), out);
   }
 }
 
@@ -415,19 +417,19 @@ std::vector<TaskProfile> Profiles() {
   const std::pair<std::string, std::string> uuid_vocab = {"value_vocab", "64"};
   return {
       {"quick",
-       {{"length", "128"},
+       {{"length", "96"},
         {"keys", "4"},
         {"values", "1"},
         {"queries", "4"},
         {"key_tokens", "1"},
-        {"key_vocab", "16"},
+        {"key_vocab", "8"},
         {"value_tokens", "1"},
-        {"value_vocab", "32"},
+        {"value_vocab", "16"},
         {"filler", "random"},
-        {"filler_vocab", "16"},
+        {"filler_vocab", "4"},
         {"depths", "40"}},
        {},
-       {{"steps", "500"}, {"batch", "32"}}},
+       {{"steps", "400"}}},
       {"smoke",
        {{"length", "16"},
         {"keys", "2"},
@@ -460,18 +462,18 @@ TaskDescriptor Descriptor() {
   descriptor.summary = "find the values of keys that are hidden in a haystack";
   descriptor.paper = "arXiv 2404.06654";
   descriptor.options = {
-      OptionSpec::Int("length", 128, 4, 1 << 21, "tokens in a sequence"),
+      OptionSpec::Int("length", 96, 4, 1 << 21, "tokens in a sequence"),
       OptionSpec::Int("keys", 4, 1, 1024, "different keys that are hidden"),
       OptionSpec::Int("values", 1, 1, 64, "values of each key"),
       OptionSpec::Int("queries", 4, 1, 1024, "keys that are asked for"),
       OptionSpec::Int("key_tokens", 1, 1, 8, "tokens of a key"),
-      OptionSpec::Int("key_vocab", 16, 2, 1 << 16, "alphabet of keys"),
+      OptionSpec::Int("key_vocab", 8, 2, 1 << 16, "alphabet of keys"),
       OptionSpec::Int("value_tokens", 1, 1, 8, "tokens of a value"),
-      OptionSpec::Int("value_vocab", 32, 2, 1 << 16, "alphabet of values"),
+      OptionSpec::Int("value_vocab", 16, 2, 1 << 16, "alphabet of values"),
       OptionSpec::Choice("filler", "random", {"repeat", "random", "needles"},
                          "haystack: a sentence repeated, random tokens, or "
                          "other needles"),
-      OptionSpec::Int("filler_vocab", 16, 1, 1 << 16, "alphabet of filler"),
+      OptionSpec::Int("filler_vocab", 4, 1, 1 << 16, "alphabet of filler"),
       OptionSpec::Int("depths", 40, 1, 1 << 16,
                       "depths of the haystack at which needles stand"),
   };

@@ -231,6 +231,21 @@ TEST(NeedleTest, DepthsKeysAndValuesAreUniform) {
   }
 }
 
+// Accuracy is drawn by 40 equal parts of the sequence, question included. Where
+// the question is short beside it, each depth has a part of its own.
+TEST(NeedleTest, DepthsAreTheFortiethsOfLongSequences) {
+  const auto task = MakeTaskOrFail("needle", Shape{4096, 1, 1, 1}.Values());
+  const DepthGrid grid = *DepthGrid::Create(
+      "", 40, Shape{4096, 1, 1, 1}.places(), /*length=*/4096);
+  std::vector<int64_t> parts(40);
+  for (uint64_t index = 0; index < 1000; ++index) {
+    const int origin = TrainExample(*task, index).origins.back();
+    EXPECT_EQ(origin * 40 / 4096, grid.DepthOf(origin / 2));
+    ++parts[origin * 40 / 4096];
+  }
+  ExpectUniform(parts);
+}
+
 TEST(NeedleTest, OtherNeedlesAreUniform) {
   const Shape shape = {64, 1, 1, 1, 2, 3, 1, 5, "needles", 1, 4};
   const auto task = MakeTaskOrFail("needle", shape.Values());
@@ -344,8 +359,8 @@ TEST(NeedleTest, TokensHaveTexts) {
 TEST(NeedleTest, ProfilesAreAsDocumented) {
   EXPECT_EQ(
       ProfilesText("needle"),
-      "quick: length=128 keys=4 values=1 queries=4 key_tokens=1 key_vocab=16 "
-      "value_tokens=1 value_vocab=32 filler=random filler_vocab=16 depths=40\n"
+      "quick: length=96 keys=4 values=1 queries=4 key_tokens=1 key_vocab=8 "
+      "value_tokens=1 value_vocab=16 filler=random filler_vocab=4 depths=40\n"
       "smoke: length=16 keys=2 values=1 queries=1 key_tokens=1 key_vocab=4 "
       "value_tokens=1 value_vocab=4 filler=random filler_vocab=2 depths=5\n"
       "published/ruler-niah_single_1: length=4096 keys=1 values=1 queries=1 "
@@ -395,7 +410,7 @@ TEST(NeedleTest, ConstraintsAreNamed) {
             "4^1");
   EXPECT_EQ(refusal({{"values", "9"}}),
             "needle: keys=4 with values=9 each need 36 different values, and "
-            "value_vocab^value_tokens = 32^1");
+            "value_vocab^value_tokens = 16^1");
   EXPECT_EQ(refusal({{"length", "88"}}),
             "needle: depths=40 is a grid finer than the length; length=88 has "
             "room for 39 needles");
@@ -405,7 +420,7 @@ TEST(NeedleTest, ConstraintsAreNamed) {
            {{"key_tokens", "6"}, {"key_vocab", "256"}, {"length", "512"}},
            {{"key_vocab", "4"}},
            {{"key_vocab", "5"}, {"filler", "needles"}},
-           {{"values", "8"}, {"length", "256"}},
+           {{"values", "4"}, {"length", "256"}},
            {{"length", "89"}}}) {
     EXPECT_TRUE(TryMakeTask("needle", values).ok())
         << testing::PrintToString(values);
