@@ -31,6 +31,8 @@ class Probe {
   virtual ~Probe() = default;
   // The next token of the sequence; first says that a new one begins.
   virtual void Read(int32_t token, int64_t position) = 0;
+  // Asks of that position once the whole sequence was read.
+  virtual void Ask(int64_t) {}
   // The position just read is scored: learn its target, or tell it.
   virtual void Learn(int32_t target) = 0;
   virtual int32_t Tell() const = 0;
@@ -39,6 +41,7 @@ class Probe {
 class PositionProbe : public Probe {
  public:
   void Read(int32_t, int64_t position) override { position_ = position; }
+  void Ask(int64_t position) override { position_ = position; }
   void Learn(int32_t target) override { ++counts_[position_][target]; }
   int32_t Tell() const override {
     const auto found = counts_.find(position_);
@@ -201,12 +204,21 @@ class BayesProbe : public Probe {
   absl::flat_hash_map<std::pair<int32_t, int32_t>, TargetCounts> features_;
 };
 
-// Calls at(position) for each scored position of the example, read up to there.
+// Calls at(target) for each scored position of the example, read up to there,
+// or to its end if that is where the task's answers are given.
 template <typename At>
-void Show(const Example& example, Probe* probe, const At& at) {
-  for (size_t t = 0; t < example.tokens.size(); ++t) {
-    probe->Read(example.tokens[t], static_cast<int64_t>(t));
-    if (example.targets[t] != kUnscored) at(example.targets[t]);
+void Show(const Task& task, const Example& example, Probe* probe,
+          const At& at) {
+  const bool from_last = task.AnswersFromLastToken();
+  const auto length = static_cast<int64_t>(example.tokens.size());
+  if (from_last) {
+    for (int64_t t = 0; t < length; ++t) probe->Read(example.tokens[t], t);
+  }
+  for (int64_t t = 0; t < length; ++t) {
+    if (!from_last) probe->Read(example.tokens[t], t);
+    if (example.targets[t] == kUnscored) continue;
+    if (from_last) probe->Ask(t);
+    at(example.targets[t]);
   }
 }
 
@@ -215,14 +227,14 @@ double ScoreProbe(const Task& task, uint64_t seed, uint64_t examples,
   Example example;
   for (uint64_t index = 0; index < examples; ++index) {
     task.Generate(Split::kTrain, seed, index, &example);
-    Show(example, probe, [&](int32_t target) { probe->Learn(target); });
+    Show(task, example, probe, [&](int32_t target) { probe->Learn(target); });
   }
   double total = 0;
   std::vector<int32_t> predictions;
   for (uint64_t index = 0; index < examples; ++index) {
     task.Generate(Split::kValidation, seed, index, &example);
     predictions.clear();
-    Show(example, probe,
+    Show(task, example, probe,
          [&](int32_t) { predictions.push_back(probe->Tell()); });
     total += task.Score(example, predictions);
   }

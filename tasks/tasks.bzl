@@ -12,9 +12,12 @@ HEADLINE_TASKS = [
 TASKS = HEADLINE_TASKS + [
     "//tasks/clustering",
     "//tasks/common_words",
+    "//tasks/compression",
     "//tasks/distinct_count",
     "//tasks/frequent_words",
+    "//tasks/fuzzy_recall",
     "//tasks/in_context_recall",
+    "//tasks/memorization",
     "//tasks/noisy_recall",
     "//tasks/passkey",
     "//tasks/percentage",

@@ -24,21 +24,49 @@
 // like all of a free slot. Filler is 0, or uniform on [0, V), which can look
 // like a live key and is not scored.
 //
+// Further forms:
+//
+// - forgetting: U updates follow the pairs, each giving a new value to a key
+//   that is drawn anew from the K; the last value is wanted.
+//
+//   token     k1 v1 k2 v2 | k1 v3 | k2 0 | k1 0      K = 2, U = 1
+//   target                |       | v2   | v3
+//
+// - compositional: keys are two tokens, the cells of a g x g grid with K = g^2:
+//   g first and g second tokens, each cell once, in random order. Neither token
+//   alone tells the value, which is wanted at the second.
+//
+//   token     a1 b2 v1 a2 b2 v2 a1 b1 v3 a2 b1 v4 | a1 b1 | a2 b2     K = 4
+//   target                                        |    v3 |    v2
+//
+// - stacked: key and value share a position. They are one token, of which there
+//   is one for each possible pair, V + (key - 1) * values + value counted from
+//   0, so that the vocabulary grows by (V/2 - 1) * ceil(V/2). Where a whole
+//   pair is one token, recall needs no short convolution to bring key and value
+//   together; but each pair's embedding must be learned.
+//
+//   token     k1v1 k2v2 | k2 0 | 0 0 | k1 0      K = 2
+//   target              | v2   |     | v1
+//
+// Where an odd number of tokens is left for the slots, the last is filler.
+//
 // One more condition of the original, V > L, is not asked for: nothing depends
 // on it, and a small vocabulary at V = L = 64 is what makes the quick profile
 // quick. Zoology stores a fixed training set; here examples are streamed.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <memory>
-#include <utility>
+#include <numeric>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "attention/tensor/random.h"
+#include "tasks/mqar/mqar_shape.h"
 #include "tasks/task.h"
 #include "tasks/task_random.h"
 #include "tasks/weighted_draw.h"
@@ -57,51 +85,48 @@ std::vector<double> SlotWeights(int64_t slots, double alpha) {
 class Mqar : public Task {
  public:
   static absl::StatusOr<std::unique_ptr<Task>> Make(const Options& options) {
-    const int64_t length = options.Int("length");
-    const int64_t pairs = options.Int("pairs");
-    const int64_t vocabulary = options.Int("vocab");
-    if (length % 2 != 0) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "mqar: length=", length, " is odd; slots are two tokens wide"));
-    }
-    if (length < 4 * pairs) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "mqar: pairs=", pairs, " need length >= ", 4 * pairs,
-          " (two tokens a pair in the context, two a query), not ", length));
-    }
-    if (vocabulary / 2 - 1 < pairs) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "mqar: pairs=", pairs, " need vocab >= ", 2 * (pairs + 1),
-          " (keys are different tokens in 1..vocab/2-1), not ", vocabulary));
-    }
-    return std::unique_ptr<Task>(new Mqar(options));
+    MqarShape shape;
+    shape.form = MqarFormNamed(options.Choice("form"));
+    shape.length = options.Int("length");
+    shape.pairs = options.Int("pairs");
+    shape.updates = options.Int("updates");
+    shape.vocabulary = options.Int("vocab");
+    const absl::Status status = shape.Check();
+    if (!status.ok()) return status;
+    return std::unique_ptr<Task>(new Mqar(shape, options));
   }
 
-  int64_t vocabulary() const override { return vocabulary_; }
-  int64_t length() const override { return length_; }
+  int64_t vocabulary() const override { return shape_.all_tokens(); }
+  int64_t length() const override { return shape_.length; }
 
   void Generate(Split split, uint64_t seed, uint64_t index,
                 Example* example) const override;
 
-  double ChanceScore() const override {
-    return 1.0 / (vocabulary_ - first_value());
+  double ChanceScore() const override { return 1.0 / shape_.values(); }
+  double ContextGuessScore() const override { return 1.0 / shape_.pairs; }
+
+  // The first slot's query sees the last pair, and of stacked pairs the last
+  // two; the other queries see none.
+  LeakFloors Floors() const override {
+    LeakFloors floors = Task::Floors();
+    if (shape_.form == MqarForm::kStacked) {
+      floors.ngram = std::min(1.0, 2 * floors.ngram);
+    }
+    return floors;
   }
-  double ContextGuessScore() const override { return 1.0 / pairs_; }
+
+  std::string TokenText(int32_t token) const override {
+    return shape_.TokenText(token);
+  }
 
  private:
-  explicit Mqar(const Options& options)
-      : length_(options.Int("length")),
-        pairs_(options.Int("pairs")),
-        vocabulary_(options.Int("vocab")),
+  Mqar(const MqarShape& shape, const Options& options)
+      : shape_(shape),
         random_filler_(options.Choice("filler") == "random"),
         random_("mqar"),
-        draw_slots_(SlotWeights(length_ / 2 - pairs_, options.Real("alpha"))) {}
+        draw_slots_(SlotWeights(shape.slots(), options.Real("alpha"))) {}
 
-  int64_t first_value() const { return vocabulary_ / 2; }
-
-  const int64_t length_;
-  const int64_t pairs_;
-  const int64_t vocabulary_;
+  const MqarShape shape_;
   const bool random_filler_;
   const TaskRandom random_;
   const WeightedDraw draw_slots_;
@@ -110,37 +135,65 @@ class Mqar : public Task {
 void Mqar::Generate(Split split, uint64_t seed, uint64_t index,
                     Example* example) const {
   Random random = random_.ForExample(split, seed, index);
-  std::vector<uint64_t> drawn(3 * pairs_);
+  const int64_t pairs = shape_.pairs;
+  const int64_t entries = shape_.entries();
+  const int64_t drawn_keys = shape_.drawn_keys();
+  std::vector<uint64_t> drawn(drawn_keys + entries + pairs);
   const absl::Span<uint64_t> all(drawn);
-  const absl::Span<uint64_t> keys = all.subspan(0, pairs_);
-  const absl::Span<uint64_t> values = all.subspan(pairs_, pairs_);
-  const absl::Span<uint64_t> slots = all.subspan(2 * pairs_, pairs_);
-  DrawDistinct(first_value() - 1, keys, &random);
-  DrawDistinct(vocabulary_ - first_value(), values, &random);
+  const absl::Span<uint64_t> keys = all.subspan(0, drawn_keys);
+  const absl::Span<uint64_t> values = all.subspan(drawn_keys, entries);
+  const absl::Span<uint64_t> slots = all.subspan(drawn_keys + entries);
+  DrawDistinct(shape_.keys(), keys, &random);
+  DrawDistinct(shape_.values(), values, &random);
   draw_slots_(slots, &random);
 
-  const int64_t context = 2 * pairs_;
-  example->tokens.assign(length_, 0);
-  example->targets.assign(length_, kUnscored);
-  example->roles.assign(length_, TokenRole::kFiller);
-  example->origins.assign(length_, kNowhere);
+  const int64_t length = shape_.length;
+  const int64_t context = shape_.context();
+  example->tokens.assign(length, 0);
+  example->targets.assign(length, kUnscored);
+  example->roles.assign(length, TokenRole::kFiller);
+  example->origins.assign(length, kNowhere);
   if (random_filler_) {
-    for (int64_t t = context; t < length_; ++t) {
-      example->tokens[t] = random.Below(vocabulary_);
+    for (int64_t t = context; t < length; ++t) {
+      example->tokens[t] = random.Below(shape_.vocabulary);
     }
   }
-  for (int64_t pair = 0; pair < pairs_; ++pair) {
-    const int32_t key = 1 + keys[pair];
-    const int32_t value = first_value() + values[pair];
-    example->tokens[2 * pair] = key;
-    example->tokens[2 * pair + 1] = value;
-    example->roles[2 * pair] = TokenRole::kContext;
-    example->roles[2 * pair + 1] = TokenRole::kContext;
+  std::fill_n(example->roles.begin(), context, TokenRole::kContext);
+
+  const bool composed = shape_.form == MqarForm::kCompositional;
+  const bool stacked = shape_.form == MqarForm::kStacked;
+  const int64_t grid = shape_.grid();
+  std::vector<uint64_t> cells(composed ? pairs : 0);
+  std::iota(cells.begin(), cells.end(), uint64_t{0});
+  Shuffle(absl::MakeSpan(cells), &random);
+  int32_t* const tokens = example->tokens.data();
+  for (int64_t entry = 0; entry < entries; ++entry) {
+    // An update is said like a pair, and changes what its query wants.
+    const int64_t pair = entry < pairs ? entry : random.Below(pairs);
+    const int32_t value = shape_.first_value() + values[entry];
     const int64_t query = context + 2 * slots[pair];
-    example->tokens[query] = key;
-    example->targets[query] = value;
-    example->roles[query] = TokenRole::kQuery;
-    example->origins[query] = 2 * pair + 1;
+    int64_t at = entry * shape_.entry_width();
+    int64_t asked = query;
+    if (composed) {
+      const int32_t first = 1 + keys[cells[pair] / grid];
+      const int32_t second = 1 + keys[grid + cells[pair] % grid];
+      tokens[at++] = tokens[query] = first;
+      tokens[at++] = tokens[++asked] = second;
+      tokens[at] = value;
+      example->roles[query] = TokenRole::kQuery;
+    } else {
+      const int32_t key = 1 + keys[pair];
+      tokens[query] = key;
+      if (stacked) {
+        tokens[at] = shape_.Stacked(key, value);
+      } else {
+        tokens[at++] = key;
+        tokens[at] = value;
+      }
+    }
+    example->targets[asked] = value;
+    example->roles[asked] = TokenRole::kQuery;
+    example->origins[asked] = at;
   }
 }
 
@@ -163,6 +216,12 @@ TaskDescriptor Descriptor() {
                        "0.01 as published"),
       OptionSpec::Choice("filler", "zero", {"zero", "random"},
                          "tokens between the queries"),
+      OptionSpec::Choice(
+          "form", "plain", {"plain", "forgetting", "compositional", "stacked"},
+          "pairs of tokens; later updates; two-token keys of which pairs is "
+          "the square; or pairs that are one token"),
+      OptionSpec::Int("updates", 0, 0, 1 << 18,
+                      "form=forgetting: new values for keys of the context"),
   };
   descriptor.profiles = {
       {"quick",

@@ -3,8 +3,8 @@
 // What is particular to multi-query associative recall. What all tasks have in
 // common is in mqar_contract_test.
 
-#include <boost/math/distributions/chi_squared.hpp>
 #include <cmath>
+#include <functional>
 #include <map>
 #include <memory>
 #include <numeric>
@@ -14,6 +14,8 @@
 
 #include "gtest/gtest.h"
 #include "tasks/task.h"
+#include "tasks/task_contract.h"
+#include "tasks/task_testing.h"
 
 namespace mneme {
 namespace {
@@ -56,25 +58,6 @@ std::vector<int> Slots(const Example& example, int pairs) {
     slots.push_back(slot_of.at(example.tokens[2 * pair]));
   }
   return slots;
-}
-
-// Expects counts to fit the probabilities, which sum to 1. Seeds are fixed; a
-// sound task fails one in a million.
-void ExpectFits(const std::vector<double>& probabilities,
-                const std::vector<int64_t>& counts) {
-  const double total = std::accumulate(counts.begin(), counts.end(), 0.0);
-  double statistic = 0;
-  for (size_t i = 0; i < counts.size(); ++i) {
-    const double expected = total * probabilities[i];
-    ASSERT_GE(expected, 5) << "too few draws for a chi-square test";
-    statistic += (counts[i] - expected) * (counts[i] - expected) / expected;
-  }
-  const boost::math::chi_squared distribution(counts.size() - 1.0);
-  EXPECT_LT(statistic, quantile(complement(distribution, 1e-6)));
-}
-
-void ExpectUniform(const std::vector<int64_t>& counts) {
-  ExpectFits(std::vector<double>(counts.size(), 1.0 / counts.size()), counts);
 }
 
 // Everything the definition says of one example with zero filler.
@@ -241,12 +224,14 @@ TEST(MqarTest, ProfilesAreAsDocumented) {
   const std::vector<TaskProfile>& profiles = Plugin().descriptor.profiles;
   ASSERT_EQ(profiles.size(), 3);
   EXPECT_EQ(text(profiles[0]),
-            "quick: length=64 pairs=8 vocab=64 alpha=1 filler=zero");
+            "quick: length=64 pairs=8 vocab=64 alpha=1 filler=zero "
+            "form=plain updates=0");
   EXPECT_EQ(text(profiles[1]),
-            "smoke: length=16 pairs=2 vocab=16 alpha=1 filler=zero");
+            "smoke: length=16 pairs=2 vocab=16 alpha=1 filler=zero "
+            "form=plain updates=0");
   EXPECT_EQ(text(profiles[2]),
             "published/zoology: length=64 pairs=4 vocab=8192 alpha=0.01 "
-            "filler=zero");
+            "filler=zero form=plain updates=0");
 }
 
 TEST(MqarTest, ConstraintsAreNamed) {
@@ -269,6 +254,171 @@ TEST(MqarTest, ConstraintsAreNamed) {
   EXPECT_TRUE(TryMake({{"length", "62"}}).ok());
   EXPECT_TRUE(TryMake({{"pairs", "16"}}).ok());
   EXPECT_TRUE(TryMake({{"vocab", "18"}}).ok());
+}
+
+std::unique_ptr<Task> MakeForm(const std::string& form, int length, int pairs,
+                               int vocab, int updates = 0) {
+  return MakeTaskOrFail("mqar", {{"form", form},
+                                 {"length", std::to_string(length)},
+                                 {"pairs", std::to_string(pairs)},
+                                 {"vocab", std::to_string(vocab)},
+                                 {"updates", std::to_string(updates)}});
+}
+
+// Expects that slots from `begin` on ask for each key of `value_of` once, with
+// its value at the last token of the key, whose origin says it.
+using Keys = std::map<std::vector<int32_t>, int32_t>;
+void ExpectAsksForAll(const Example& example, int begin, int key_size,
+                      Keys value_of,
+                      const std::function<int32_t(int32_t)>& value_in) {
+  const int length = example.tokens.size();
+  for (int t = 0; t < begin; ++t) {
+    EXPECT_EQ(example.targets[t], kUnscored);
+    EXPECT_EQ(example.roles[t], TokenRole::kContext);
+  }
+  for (int t = begin; t < length; ++t) {
+    if (example.targets[t] == kUnscored) continue;
+    EXPECT_EQ((t - begin) % 2, key_size - 1);
+    const std::vector<int32_t> key(example.tokens.begin() + t - key_size + 1,
+                                   example.tokens.begin() + t + 1);
+    ASSERT_EQ(value_of.count(key), 1) << "not said, or asked for twice";
+    EXPECT_EQ(example.targets[t], value_of[key]);
+    EXPECT_EQ(value_in(example.tokens[example.origins[t]]), value_of[key]);
+    value_of.erase(key);
+    if (t + 1 < length && (t + 1 - begin) % 2 == 1) {
+      EXPECT_EQ(example.tokens[t + 1], 0) << "no answer follows";
+    }
+  }
+  EXPECT_TRUE(value_of.empty()) << "a key was never asked for";
+}
+
+int32_t Itself(int32_t token) { return token; }
+
+TEST(MqarFormsTest, ForgettingWantsTheLastValue) {
+  const std::unique_ptr<Task> task = MakeForm("forgetting", 40, 4, 32, 6);
+  std::vector<int64_t> updated(4);
+  for (uint64_t index = 0; index < 1000; ++index) {
+    const Example example = TrainExample(*task, index);
+    Keys value_of;
+    std::map<int32_t, int> number;  // of a key in the context
+    std::set<int32_t> values;
+    for (int t = 0; t < 20; t += 2) {
+      const int32_t key = example.tokens[t], value = example.tokens[t + 1];
+      number.emplace(key, t / 2);
+      EXPECT_EQ(t < 8, value_of.count({key}) == 0)
+          << "first pairs, then updates";
+      EXPECT_TRUE(values.insert(value).second);
+      value_of[{key}] = value;
+      if (t >= 8) ++updated[number[key]];
+    }
+    ExpectAsksForAll(example, 20, 1, value_of, Itself);
+  }
+  ExpectUniform(updated);
+}
+
+TEST(MqarFormsTest, CompositionalKeysFillAGrid) {
+  for (const int length : {46, 64}) {
+    const std::unique_ptr<Task> task = MakeForm("compositional", length, 9, 32);
+    std::vector<int64_t> first_has_firsts_row(2);
+    for (uint64_t index = 0; index < 300; ++index) {
+      const Example example = TrainExample(*task, index);
+      Keys value_of;
+      std::map<int32_t, int> firsts, seconds;
+      for (int t = 0; t < 27; t += 3) {
+        ++firsts[example.tokens[t]];
+        ++seconds[example.tokens[t + 1]];
+        const std::vector<int32_t> key = {example.tokens[t],
+                                          example.tokens[t + 1]};
+        EXPECT_TRUE(value_of.emplace(key, example.tokens[t + 2]).second);
+      }
+      // Three of each and every combination, so that no token is enough.
+      EXPECT_EQ(firsts.size(), 3);
+      EXPECT_EQ(seconds.size(), 3);
+      for (const auto& [token, count] : firsts) {
+        EXPECT_EQ(count, 3);
+        EXPECT_EQ(seconds.count(token), 0);
+      }
+      ++first_has_firsts_row[example.tokens[0] == example.tokens[3]];
+      ExpectAsksForAll(example, 27, 2, value_of, Itself);
+    }
+    // The second cell is in the first's row as two of eight others are.
+    ExpectFits({0.75, 0.25}, first_has_firsts_row);
+  }
+}
+
+TEST(MqarFormsTest, StackedPairsAreOneToken) {
+  const std::unique_ptr<Task> task = MakeForm("stacked", 26, 7, 17);
+  // 17 tokens, of which 7 are keys and 9 values.
+  EXPECT_EQ(task->vocabulary(), 17 + 7 * 9);
+  for (uint64_t index = 0; index < 300; ++index) {
+    const Example example = TrainExample(*task, index);
+    Keys value_of;
+    for (int t = 0; t < 7; ++t) {
+      const int32_t pair = example.tokens[t] - 17;
+      EXPECT_GE(pair, 0);
+      EXPECT_TRUE(
+          value_of.emplace(std::vector<int32_t>{1 + pair / 9}, 8 + pair % 9)
+              .second);
+    }
+    ExpectAsksForAll(example, 7, 1, value_of,
+                     [](int32_t token) { return 8 + (token - 17) % 9; });
+  }
+  EXPECT_EQ(task->TokenText(0), "_");
+  EXPECT_EQ(task->TokenText(7), "k7");
+  EXPECT_EQ(task->TokenText(8), "v1");
+  EXPECT_EQ(task->TokenText(17), "k1v1");
+  EXPECT_EQ(task->TokenText(17 + 62), "k7v9");
+}
+
+TEST(MqarFormsTest, KeepTheContractOfTasks) {
+  struct Case {
+    std::string form;
+    int length, pairs, updates;
+  };
+  for (const Case& c : std::vector<Case>{{"forgetting", 64, 8, 8},
+                                         {"compositional", 64, 9, 0},
+                                         {"compositional", 20, 4, 0},
+                                         {"stacked", 64, 8, 0},
+                                         {"stacked", 6, 2, 0}}) {
+    SCOPED_TRACE(c.form);
+    const auto make = [&] {
+      return MakeForm(c.form, c.length, c.pairs, 32, c.updates);
+    };
+    const std::unique_ptr<Task> task = make();
+    EXPECT_EQ(CheckWellFormed(*task), absl::OkStatus());
+    EXPECT_EQ(CheckPure(*task, *make()), absl::OkStatus());
+    EXPECT_EQ(CheckScores(*task), absl::OkStatus());
+    EXPECT_EQ(CheckLeaks(*task), absl::OkStatus());
+  }
+}
+
+TEST(MqarFormsTest, ConstraintsAreNamed) {
+  EXPECT_EQ(Refusal("mqar", {{"form", "forgetting"}}),
+            "mqar: updates=0; form=forgetting has some, the others have none");
+  EXPECT_EQ(Refusal("mqar", {{"updates", "4"}}),
+            "mqar: updates=4; form=forgetting has some, the others have none");
+  EXPECT_EQ(Refusal("mqar", {{"form", "forgetting"}, {"updates", "17"}}),
+            "mqar: pairs=8 and updates=17 need length >= 66 (two tokens a pair "
+            "in the context, two a query), not 64");
+  EXPECT_EQ(
+      Refusal("mqar",
+              {{"form", "forgetting"}, {"updates", "25"}, {"length", "128"}}),
+      "mqar: pairs=8 and updates=25 need vocab >= 65 (values are "
+      "different tokens in vocab/2..vocab-1), not 64");
+  EXPECT_EQ(Refusal("mqar", {{"form", "compositional"}}),
+            "mqar: pairs=8 is no square; keys of form=compositional are a "
+            "grid");
+  EXPECT_EQ(Refusal("mqar", {{"form", "compositional"}, {"pairs", "16"}}),
+            "mqar: pairs=16 need length >= 80 (three tokens a pair in the "
+            "context, two a query), not 64");
+  EXPECT_EQ(
+      Refusal("mqar",
+              {{"form", "compositional"}, {"pairs", "9"}, {"vocab", "13"}}),
+      "mqar: pairs=9 need vocab >= 14 (keys are different tokens in "
+      "1..vocab/2-1), not 13");
+  EXPECT_EQ(Refusal("mqar", {{"form", "stacked"}, {"vocab", "1025"}}),
+            "mqar: form=stacked needs vocab <= 1024 (each pair of key and "
+            "value is a token), not 1025");
 }
 
 }  // namespace
