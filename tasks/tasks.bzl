@@ -22,5 +22,6 @@ TASKS = HEADLINE_TASKS + [
     "//tasks/passkey",
     "//tasks/percentage",
     "//tasks/reorder",
+    "//tasks/string_copy",
     "//tasks/variable_tracking",
 ]
