@@ -16,6 +16,7 @@ TASKS = HEADLINE_TASKS + [
     "//tasks/distinct_count",
     "//tasks/frequent_words",
     "//tasks/fuzzy_recall",
+    "//tasks/group_word",
     "//tasks/in_context_recall",
     "//tasks/memorization",
     "//tasks/noisy_recall",
