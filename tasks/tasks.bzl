@@ -18,6 +18,7 @@ TASKS = HEADLINE_TASKS + [
     "//tasks/fuzzy_recall",
     "//tasks/group_word",
     "//tasks/in_context_recall",
+    "//tasks/listops",
     "//tasks/memorization",
     "//tasks/noisy_recall",
     "//tasks/passkey",
