@@ -13,6 +13,7 @@ TASKS = HEADLINE_TASKS + [
     "//tasks/clustering",
     "//tasks/common_words",
     "//tasks/compression",
+    "//tasks/dfa",
     "//tasks/distinct_count",
     "//tasks/frequent_words",
     "//tasks/fuzzy_recall",
