@@ -25,6 +25,7 @@ TASKS = HEADLINE_TASKS + [
     "//tasks/passkey",
     "//tasks/percentage",
     "//tasks/reorder",
+    "//tasks/set_disjointness",
     "//tasks/string_copy",
     "//tasks/variable_tracking",
 ]
