@@ -22,5 +22,6 @@ TASKS = HEADLINE_TASKS + [
     "//tasks/passkey",
     "//tasks/percentage",
     "//tasks/reorder",
+    "//tasks/text",
     "//tasks/variable_tracking",
 ]
