@@ -23,5 +23,6 @@ TASKS = HEADLINE_TASKS + [
     "//tasks/percentage",
     "//tasks/reorder",
     "//tasks/text",
+    "//tasks/text_needle",
     "//tasks/variable_tracking",
 ]
