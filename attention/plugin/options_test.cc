@@ -125,7 +125,7 @@ TEST(OptionsTest, BoolsAndChoicesAreReadStrictly) {
 TEST(OptionsTest, UnknownNamesGetASuggestion) {
   EXPECT_EQ(Refusal("pair", "8"),
             "unknown option \"pair\"; did you mean \"pairs\"? known: pairs, "
-            "alpha, rope, filler");
+            "alpha, rope, filler, path");
 }
 
 TEST(OptionsTest, MessagesStayOneLine) {
@@ -139,8 +139,11 @@ TEST(OptionsTest, AWrongDefaultIsFound) {
 }
 
 TEST(OptionsTest, EqualSettingsHaveEqualText) {
-  const OptionValues expected = {
-      {"pairs", "8"}, {"alpha", "1"}, {"rope", "true"}, {"filler", "zero"}};
+  const OptionValues expected = {{"pairs", "8"},
+                                 {"alpha", "1"},
+                                 {"rope", "true"},
+                                 {"filler", "zero"},
+                                 {"path", ""}};
   for (const char* alpha :
        {"1", "1.0", "1e0", "0.1e1", "1.00000000000000000"}) {
     absl::StatusOr<Options> options = Options::Parse(

@@ -164,7 +164,7 @@ const bool registered = RegisterTask(TaskPlugin{
                        {"quick",
                         {},
                         {},
-                        {{"steps", "800"},
+                        {{"steps", "400"},
                          {"validation_examples", "256"},
                          {"test_examples", "512"}}},
                        {"smoke", {{"length", "16"}}},
