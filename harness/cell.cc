@@ -310,6 +310,7 @@ absl::StatusOr<ResultRecord> RunCell(
   record.set_task_version(cell->plugin->descriptor.version);
   record.set_profile(request.profile);
   record.set_seed(request.seed);
+  record.set_data(cell->task->DataIdentity());
   for (const std::string& text : request.set) record.add_set(text);
   Store(cell->settings.variant, record.mutable_variant_options());
   Store(cell->settings.task, record.mutable_task_options());

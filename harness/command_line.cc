@@ -3,7 +3,6 @@
 #include "harness/command_line.h"
 
 #include <cstdio>
-#include <cstdlib>
 #include <exception>
 #include <new>
 #include <string>
@@ -14,13 +13,6 @@
 #include "attention/plugin/suggest.h"
 
 namespace mneme {
-
-std::string UserPath(const std::string& path) {
-  const char* from = std::getenv("BUILD_WORKING_DIRECTORY");
-  if (from == nullptr || path.empty() || path[0] == '/') return path;
-  return absl::StrCat(from, "/", path);
-}
-
 namespace {
 
 constexpr int kFailed = 1;

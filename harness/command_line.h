@@ -13,6 +13,7 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
+#include "attention/plugin/user_path.h"  // which most commands need
 
 namespace mneme {
 
@@ -24,10 +25,6 @@ using Action = std::function<absl::Status()>;
 // running out of memory among them, become messages too.
 int RunCommandLine(int argc, char** argv, const std::string& description,
                    const std::function<void(CLI::App*, Action*)>& add_commands);
-
-// Resolves a path given by a person: relative to where `bazel run` was called
-// from, not to the runfiles tree it starts programs in.
-std::string UserPath(const std::string& path);
 
 }  // namespace mneme
 

@@ -66,6 +66,8 @@ def _directory(profile, settings):
     if not settings:
         return profile
     text = "+".join(settings)
+    if len(text) > 150:  # no file system takes a name of more than 255 bytes
+        text = "{}...{}".format(text[:130], hash(text))
     return profile + "+" + "".join([
         c if c.isalnum() or c in "+-._" else "_"
         for c in text.elems()

@@ -14,15 +14,15 @@
 namespace mneme {
 namespace {
 
-// What a board's cells share: task and its version, profile, and options of
-// task and model. Training options are not part of it: a learning rate may be
-// tuned for each variant. They tell rows apart.
+// What a board's cells share: task and its version, profile, data, and options
+// of task and model. Training options are not part of it: a learning rate may
+// be tuned for each variant. They tell rows apart.
 using BoardKey = std::tuple<std::string, int, std::string, std::string>;
 
 BoardKey KeyOf(const ResultRecord& cell) {
   return {cell.task(), cell.task_version(), cell.profile(),
-          absl::StrCat(SettingsText(cell.task_options()), "\n",
-                       SettingsText(cell.model_options()))};
+          absl::StrCat(cell.data(), "\n", SettingsText(cell.task_options()),
+                       "\n", SettingsText(cell.model_options()))};
 }
 
 // What a row's cells share beside the board.
@@ -54,6 +54,7 @@ void LendOptions(std::vector<ResultRecord>& cells) {
     *cell.mutable_task_options() = lender->second->task_options();
     *cell.mutable_model_options() = lender->second->model_options();
     cell.set_task_version(lender->second->task_version());
+    cell.set_data(lender->second->data());
   }
 }
 
@@ -185,6 +186,7 @@ Board MakeBoard(absl::Span<const ResultRecord> cells, size_t begin,
   Board board;
   board.task = first.task();
   board.profile = first.profile();
+  board.data = first.data();
   board.task_options.assign(first.task_options().begin(),
                             first.task_options().end());
   board.model_options.assign(first.model_options().begin(),
@@ -218,6 +220,7 @@ Values AllOptions(const Board& board) {
   for (const Setting& setting : board.model_options) {
     options[setting.name()] = setting.value();
   }
+  if (!board.data.empty()) options["data"] = board.data;
   return options;
 }
 

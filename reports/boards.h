@@ -2,8 +2,8 @@
 //
 // Result records, put in order. A leaderboard is a pure function of records:
 // it has one board for each set of cells that can be compared, which is to say
-// the same task with the same options in the same backbone, and on each board
-// one row for each variant and set of options it was run under.
+// the same task with the same options and data in the same backbone, and on
+// each board one row for each variant and set of options it was run under.
 //
 // Nothing is averaged over holes: a row of which a cell is missing or has
 // failed keeps its place on the board, with the reason, and has no accuracy and
@@ -70,6 +70,7 @@ struct Board {
   std::string anchor;
   // What differs from the other boards of this task and profile.
   std::vector<Setting> distinction;
+  std::string data;  // ResultRecord.data
   std::vector<Setting> task_options;
   std::vector<Setting> model_options;
   std::vector<uint64_t> seeds;  // sorted

@@ -125,6 +125,18 @@ TEST(Boards, TheNewestRecordOfACellCounts) {
   EXPECT_EQ(leaderboard.superseded, 1);
 }
 
+TEST(Boards, OtherDataAreAnotherBoard) {
+  ResultRecord mine = OkCell("softmax", 0.2), yours = OkCell("softmax", 0.3);
+  mine.set_data("1 file, 100 bytes, hash 0123456789abcdef");
+  yours.set_data("1 file, 100 bytes, hash 0123456789abcdee");
+  const Leaderboard leaderboard = MakeLeaderboard({mine, yours});
+  ASSERT_THAT(leaderboard.boards, SizeIs(2));
+  ASSERT_THAT(leaderboard.boards[0].distinction, SizeIs(1));
+  EXPECT_EQ(leaderboard.boards[0].distinction[0].name(), "data");
+  EXPECT_EQ(leaderboard.boards[0].distinction[0].value(), yours.data());
+  EXPECT_EQ(leaderboard.boards[1].data, mine.data());
+}
+
 TEST(Boards, OtherOptionsAreAnotherBoard) {
   ResultRecord pure = OkCell("softmax", 0.2);
   pure.mutable_model_options(0)->set_value("false");

@@ -101,6 +101,7 @@ Json FromCell(const ResultRecord& cell) {
       {"task_version", cell.task_version()},
       {"profile", cell.profile()},
       {"seed", cell.seed()},
+      {"data", cell.data()},
       {"status", StatusName(cell.status())},
       {"status_message", cell.status_message()},
       {"status_step", ok ? Json(nullptr) : Json(cell.status_step())},

@@ -21,6 +21,7 @@
 #include <filesystem>
 #include <iostream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/cleanup/cleanup.h"
@@ -40,6 +41,7 @@
 #include "reports/records.h"
 #include "reports/report.h"
 #include "reports/table.h"
+#include "reports/text_settings.h"
 
 namespace mneme {
 namespace {
@@ -149,8 +151,12 @@ int Run(const LeaderboardFlags& flags) {
     return Fail(kUsage, absl::StrCat("start me by ", catalog.command,
                                      ", or give me --records"));
   }
+  CellSelection asked = flags.selection;
+  if (absl::Status status = PinTexts(&asked.settings); !status.ok()) {
+    return Fail(status);
+  }
   absl::StatusOr<CellSelection> selection =
-      CompleteSelection(flags.selection, catalog);
+      CompleteSelection(std::move(asked), catalog);
   if (!selection.ok()) return Fail(kUsage, selection.status().message());
 
   const std::string directory = Absolute(

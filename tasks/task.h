@@ -115,6 +115,10 @@ class Task {
   // position's number, and what it saw at the position itself is not used.
   virtual bool AnswersFromLastToken() const { return false; }
 
+  // Which data the examples are made of, where options, split, seed and index
+  // do not say it all: the size and a hash of a user's file. For records.
+  virtual std::string DataIdentity() const { return ""; }
+
   // How a token is shown to people: by default its number. At most 8 printable
   // characters.
   virtual std::string TokenText(int32_t token) const;

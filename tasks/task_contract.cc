@@ -132,6 +132,8 @@ std::vector<std::string> Extremes(const OptionSpec& spec) {
               absl::StrFormat("%.17g", spec.max)};
     case OptionSpec::Kind::kBool:
       return {"false", "true"};
+    case OptionSpec::Kind::kText:
+      return {"", "no such thing"};
     case OptionSpec::Kind::kChoice:
       break;
   }

@@ -27,5 +27,7 @@ TASKS = HEADLINE_TASKS + [
     "//tasks/reorder",
     "//tasks/set_disjointness",
     "//tasks/string_copy",
+    "//tasks/text",
+    "//tasks/text_needle",
     "//tasks/variable_tracking",
 ]

@@ -9,6 +9,23 @@ load(
     "stub_repository",
 )
 
+# The files of fortunes that tasks/text_corpus.cc reads by default.
+_FORTUNES = [
+    "art",
+    "computers",
+    "definitions",
+    "education",
+    "humorists",
+    "law",
+    "literature",
+    "miscellaneous",
+    "people",
+    "science",
+    "songs-poems",
+    "wisdom",
+    "work",
+]
+
 def _maybe(rule, name, **kwargs):
     # A workspace around this one may have chosen its own version already.
     if not native.existing_rule(name):
@@ -98,6 +115,15 @@ def _libraries():
         name = "kissfft",
         build_file = Label("//third_party:kissfft.BUILD"),
         files = {"/usr/include/kissfft/kissfft.hh": "libkissfft-dev"},
+    )
+    _maybe(
+        debian_repository,
+        name = "fortunes",
+        build_file = Label("//third_party:fortunes.BUILD"),
+        files = {
+            "/usr/share/games/fortunes/" + name: "fortunes"
+            for name in _FORTUNES
+        },
     )
     _maybe(
         debian_repository,

@@ -8,7 +8,9 @@
 #include <cmath>
 #include <system_error>
 
+#include "absl/algorithm/container.h"
 #include "absl/status/status.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -40,6 +42,8 @@ std::string Requirement(const OptionSpec& spec) {
       return absl::StrCat("an integer in ", spec.RangeText());
     case OptionSpec::Kind::kReal:
       return absl::StrCat("a number in ", spec.RangeText());
+    case OptionSpec::Kind::kText:
+      return "text without control characters";
     case OptionSpec::Kind::kBool:
     case OptionSpec::Kind::kChoice:
       break;
@@ -81,6 +85,12 @@ absl::StatusOr<Value> ParseValue(const OptionSpec& spec,
     case OptionSpec::Kind::kBool:
       if (text != "true" && text != "false") return BadValue(spec, text);
       return Value(text == "true");
+    case OptionSpec::Kind::kText:
+      // Messages, records and command lines carry it as one line.
+      if (absl::c_any_of(text, absl::ascii_iscntrl)) {
+        return BadValue(spec, text);
+      }
+      return Value(std::string(text));
     case OptionSpec::Kind::kChoice:
       break;
   }
@@ -145,6 +155,17 @@ OptionSpec OptionSpec::Choice(std::string name, std::string default_value,
           std::move(choices)};
 }
 
+OptionSpec OptionSpec::Text(std::string name, std::string default_value,
+                            std::string help) {
+  return {std::move(name),
+          Kind::kText,
+          std::move(default_value),
+          std::move(help),
+          0,
+          0,
+          {}};
+}
+
 std::string OptionSpec::RangeText() const {
   switch (kind) {
     case Kind::kInt:
@@ -153,6 +174,8 @@ std::string OptionSpec::RangeText() const {
       return absl::StrCat(RealText(min), "..", RealText(max));
     case Kind::kBool:
       return "true|false";
+    case Kind::kText:
+      return "text";
     case Kind::kChoice:
       break;
   }
@@ -204,6 +227,10 @@ double Options::Real(absl::string_view name) const { return Get<double>(name); }
 bool Options::Bool(absl::string_view name) const { return Get<bool>(name); }
 
 const std::string& Options::Choice(absl::string_view name) const {
+  return Get<std::string>(name);
+}
+
+const std::string& Options::Text(absl::string_view name) const {
   return Get<std::string>(name);
 }
 

@@ -30,7 +30,7 @@ namespace mneme {
 using OptionValues = std::vector<std::pair<std::string, std::string>>;
 
 struct OptionSpec {
-  enum class Kind { kInt, kReal, kBool, kChoice };
+  enum class Kind { kInt, kReal, kBool, kChoice, kText };
 
   std::string name;
   Kind kind;
@@ -48,8 +48,12 @@ struct OptionSpec {
                          std::string help);
   static OptionSpec Choice(std::string name, std::string default_value,
                            std::vector<std::string> choices, std::string help);
+  // Any text of one line: a path. The default may be empty.
+  static OptionSpec Text(std::string name, std::string default_value,
+                         std::string help);
 
-  // "1..4096", "true|false", "zero|random": for messages and `describe`.
+  // "1..4096", "true|false", "zero|random", "text": for messages and
+  // `describe`.
   std::string RangeText() const;
 };
 
@@ -70,12 +74,14 @@ class Options {
   double Real(absl::string_view name) const;
   bool Bool(absl::string_view name) const;
   const std::string& Choice(absl::string_view name) const;
+  const std::string& Text(absl::string_view name) const;
 
   // All values in canonical text, in the order of the specs: equal settings
   // give equal text. Parsing it back gives the same options.
   OptionValues ToValues() const;
 
  private:
+  // std::string is of kChoice and kText.
   using Value = std::variant<int64_t, double, bool, std::string>;
   template <typename T>
   const T& Get(absl::string_view name) const;

@@ -18,6 +18,7 @@ const std::vector<OptionSpec>& Specs() {
       OptionSpec::Real("alpha", 0.01, 0, 10, "power of the slots"),
       OptionSpec::Bool("rope", false, "rotate queries and keys"),
       OptionSpec::Choice("filler", "zero", {"zero", "random"}, "filler"),
+      OptionSpec::Text("path", "", "a file"),
   };
   return specs;
 }
@@ -48,6 +49,18 @@ TEST(OptionsTest, DefaultsThenValuesThenLaterValues) {
   EXPECT_EQ(options->Real("alpha"), 1);
   EXPECT_TRUE(options->Bool("rope"));
   EXPECT_EQ(options->Choice("filler"), "random");
+}
+
+TEST(OptionsTest, TextIsAnyOneLine) {
+  for (const char* text : {"", "/home/a b/c=d,e.txt", "naïve", "true"}) {
+    absl::StatusOr<Options> options = Options::Parse(Specs(), {{"path", text}});
+    ASSERT_TRUE(options.ok()) << options.status();
+    EXPECT_EQ(options->Text("path"), text);
+  }
+  EXPECT_EQ(Refusal("path", "two\nlines"),
+            "option \"path\": \"two\\nlines\" is not text without control "
+            "characters");
+  EXPECT_EQ(Specs().back().RangeText(), "text");
 }
 
 TEST(OptionsTest, IntegersAreReadStrictly) {
@@ -112,7 +125,7 @@ TEST(OptionsTest, BoolsAndChoicesAreReadStrictly) {
 TEST(OptionsTest, UnknownNamesGetASuggestion) {
   EXPECT_EQ(Refusal("pair", "8"),
             "unknown option \"pair\"; did you mean \"pairs\"? known: pairs, "
-            "alpha, rope, filler");
+            "alpha, rope, filler, path");
 }
 
 TEST(OptionsTest, MessagesStayOneLine) {
@@ -126,8 +139,11 @@ TEST(OptionsTest, AWrongDefaultIsFound) {
 }
 
 TEST(OptionsTest, EqualSettingsHaveEqualText) {
-  const OptionValues expected = {
-      {"pairs", "8"}, {"alpha", "1"}, {"rope", "true"}, {"filler", "zero"}};
+  const OptionValues expected = {{"pairs", "8"},
+                                 {"alpha", "1"},
+                                 {"rope", "true"},
+                                 {"filler", "zero"},
+                                 {"path", ""}};
   for (const char* alpha :
        {"1", "1.0", "1e0", "0.1e1", "1.00000000000000000"}) {
     absl::StatusOr<Options> options = Options::Parse(
