@@ -99,6 +99,7 @@ absl::StatusOr<Cell> Resolve(const CellRequest& request) {
       ResolveSettings((*variant)->descriptor, (*plugin)->descriptor,
                       request.profile, request.set);
   if (!settings.ok()) return settings.status();
+  if (absl::Status s = CheckTrainOptions(settings->train); !s.ok()) return s;
   auto task = (*plugin)->make(settings->task);
   if (!task.ok()) return task.status();
   return Cell{*variant, *plugin, *std::move(settings), *std::move(task)};
@@ -133,8 +134,7 @@ absl::Status Compute(const CellRequest& request, const Cell& cell,
   absl::StatusOr<TrainResult> trained = trainer.Train(progress);
   if (!trained.ok()) return trained.status();
   StoreTraining(*trained, task, record);
-  const double tokens = static_cast<double>(trained->steps) *
-                        settings.train.Int("batch") * task.length();
+  const double tokens = static_cast<double>(trained->examples) * task.length();
   record->mutable_timing()->set_train_tokens_per_second(tokens /
                                                         trained->seconds);
   if (trained->diverged) {

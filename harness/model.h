@@ -3,7 +3,7 @@
 // The backbone every variant is compared in: token embedding, pre-norm blocks
 // of mixer and optional MLP, a final norm, and a head tied to the embedding.
 //
-//   x = E[tokens] (+ P[positions])
+//   x = dropout(E[tokens] (+ P[positions]))
 //   for each layer:  x = x + mixer(norm(x));  x = x + W2 gelu(W1 norm(x))
 //   logits = norm(x) E^T, only at the rows that are scored
 //
@@ -52,10 +52,18 @@ class Model {
       const Options& model_options, int64_t vocabulary, int64_t max_length,
       DType dtype, uint64_t seed);
 
+  // What dropout draws in training: see Dropout in ops.h.
+  struct Noise {
+    uint64_t seed;
+    uint64_t first;  // no two sequences of a training have the same number
+  };
+
   // Final hidden rows [batch, length, width] for batch * length tokens.
   // state is null, or continues from earlier tokens of the same sequences.
+  // Without noise nothing is dropped.
   Variable Hidden(Tape* tape, absl::Span<const int32_t> tokens, int64_t batch,
-                  int64_t length, Form form, ModelState* state) const;
+                  int64_t length, Form form, ModelState* state,
+                  const Noise* noise = nullptr) const;
 
   // Logits [rows.size(), vocabulary] of the given rows of hidden.
   Variable Logits(Variable hidden, absl::Span<const int64_t> rows) const;
@@ -67,23 +75,30 @@ class Model {
   const ParameterSet& parameters() const { return parameters_; }
 
  private:
+  struct NormWeights {
+    const Parameter* gain = nullptr;
+    const Parameter* bias = nullptr;  // may be null
+  };
   struct Block {
-    const Parameter* mixer_gain;
+    NormWeights mixer_norm;
     std::unique_ptr<Mixer> mixer;
-    // Without an MLP all of these are null.
-    const Parameter* mlp_gain = nullptr;
+    // Without an MLP all of these are null; where the norm stands in its place,
+    // all but mlp_norm.
+    NormWeights mlp_norm;
     const Parameter* mlp_in = nullptr;
     const Parameter* mlp_bias = nullptr;
     const Parameter* mlp_out = nullptr;
   };
 
   Model(DType dtype, uint64_t seed) : parameters_(dtype, seed) {}
-  Variable Normalised(Variable x, const Parameter* gain) const;
+  NormWeights AddNorm(const std::string& name, const Options& options);
+  Variable Normalised(Variable x, const NormWeights& norm) const;
 
   ParameterSet parameters_;
   const Parameter* embedding_ = nullptr;
   const Parameter* positions_ = nullptr;  // null without learned positions
-  const Parameter* final_gain_ = nullptr;
+  NormWeights final_norm_;
+  double embedding_dropout_ = 0;
   std::vector<Block> blocks_;
 };
 

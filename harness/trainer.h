@@ -18,6 +18,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "attention/kernels/parallel.h"
 #include "attention/plugin/options.h"
 #include "harness/model.h"
@@ -27,6 +28,9 @@ namespace mneme {
 
 // Training's own settings, as in `--set train.steps=500`.
 const std::vector<OptionSpec>& TrainOptionSpecs();
+
+// InvalidArgument when they contradict each other.
+absl::Status CheckTrainOptions(const Options& options);
 
 // One point of the learning curve.
 struct ProgressPoint {
@@ -41,6 +45,7 @@ struct ProgressPoint {
 struct TrainResult {
   std::vector<ProgressPoint> curve;
   int64_t steps = 0;
+  int64_t examples = 0;  // seen, each as often as it was
   // The loss or the gradient norm became NaN or infinite in the last step.
   bool diverged = false;
   double seconds = 0;  // optimiser steps and data, evaluations excluded
@@ -63,8 +68,9 @@ class Trainer {
   ~Trainer();
 
   // Trains until options' steps, their stop_accuracy or their patience, and
-  // leaves the model with the weights of the best validation accuracy.
-  // progress, if set, is called after each validation.
+  // leaves the model with the weights of the best validation accuracy; where
+  // they say select=test, test examples stand in for validation's. progress, if
+  // set, is called after each validation.
   absl::StatusOr<TrainResult> Train(
       const std::function<void(const ProgressPoint&)>& progress);
 
@@ -75,8 +81,9 @@ class Trainer {
   struct Shard;
   struct Worker;
 
-  // Cuts [0, examples) into shards and runs them, with gradients when training.
-  absl::Status RunShards(Split split, uint64_t first_index, int64_t examples,
+  // Cuts the examples of these numbers into shards and runs them, with
+  // gradients and dropout when training.
+  absl::Status RunShards(Split split, absl::Span<const uint64_t> indices,
                          bool train);
 
   Model* model_;
@@ -85,6 +92,7 @@ class Trainer {
   uint64_t seed_;
   Form form_;
   int64_t shard_examples_;
+  uint64_t sequences_trained_ = 0;  // by earlier steps
   kernels::ThreadPool pool_;
   std::vector<std::unique_ptr<Shard>> shards_;
   std::vector<std::unique_ptr<Worker>> workers_;
