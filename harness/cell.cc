@@ -11,6 +11,7 @@
 #include "attention/variant.h"
 #include "harness/environment.h"
 #include "harness/model.h"
+#include "harness/rate_search.h"
 #include "harness/record.h"
 #include "harness/settings.h"
 #include "tasks/task.h"
@@ -50,7 +51,26 @@ void StoreTraining(const TrainResult& result, const Task& task,
   }
   metrics->set_chance_accuracy(task.ChanceScore());
   metrics->set_context_guess_accuracy(task.ContextGuessScore());
-  timing->set_train_seconds(result.seconds);
+}
+
+void StoreAttempts(const RateSearch& search, const Task& task,
+                   ResultRecord* record) {
+  Metrics* metrics = record->mutable_metrics();
+  metrics->set_learning_rate(search.attempts[search.best].learning_rate);
+  double seconds = 0, examples = 0;
+  for (const Attempt& attempt : search.attempts) {
+    RateAttempt* stored = metrics->add_attempts();
+    stored->set_learning_rate(attempt.learning_rate);
+    stored->set_validation_accuracy(attempt.result.validation_accuracy);
+    stored->set_validation_loss(attempt.result.validation_loss);
+    stored->set_steps(attempt.result.steps);
+    stored->set_diverged(attempt.result.diverged);
+    seconds += attempt.result.seconds;
+    examples += static_cast<double>(attempt.result.examples);
+  }
+  Timing* timing = record->mutable_timing();
+  timing->set_train_seconds(seconds);
+  timing->set_train_tokens_per_second(examples * task.length() / seconds);
 }
 
 struct MeasuredState {
@@ -118,9 +138,12 @@ absl::Status Compute(const CellRequest& request, const Cell& cell,
                      " looks ahead, and this task's later tokens give answers "
                      "away"));
   }
-  auto model = Model::Create(variant, settings.variant, settings.model,
-                             task.vocabulary(), task.length(), DType::kFloat32,
-                             request.seed);
+  const auto make_model = [&] {
+    return Model::Create(variant, settings.variant, settings.model,
+                         task.vocabulary(), task.length(), DType::kFloat32,
+                         request.seed);
+  };
+  auto model = make_model();
   if (!model.ok()) return model.status();
   record->set_parameters((*model)->parameters().elements());
   if (variant.descriptor.streaming) {
@@ -129,29 +152,32 @@ absl::Status Compute(const CellRequest& request, const Cell& cell,
     record->set_state_bytes(state->bytes);
     record->set_state_tokens(state->tokens);
   }
-  Trainer trainer(model->get(), &task, settings.train, request.seed,
-                  request.threads);
-  absl::StatusOr<TrainResult> trained = trainer.Train(progress);
-  if (!trained.ok()) return trained.status();
-  StoreTraining(*trained, task, record);
-  const double tokens = static_cast<double>(trained->examples) * task.length();
-  record->mutable_timing()->set_train_tokens_per_second(tokens /
-                                                        trained->seconds);
-  if (trained->diverged) {
+  absl::StatusOr<RateSearch> search =
+      TrainAtRates(make_model, task, settings.train, request.seed,
+                   request.threads, progress);
+  if (!search.ok()) return search.status();
+  const TrainResult& trained = search->attempts[search->best].result;
+  StoreTraining(trained, task, record);
+  StoreAttempts(*search, task, record);
+  if (trained.diverged) {
+    const size_t rates = search->attempts.size();
     record->set_status(STATUS_DIVERGED);
-    record->set_status_step(trained->steps);
-    record->set_status_message(
-        absl::StrCat("the loss became non-finite at step ", trained->steps));
+    record->set_status_step(trained.steps);
+    record->set_status_message(absl::StrCat(
+        "the loss became non-finite at step ", trained.steps,
+        rates == 1 ? "" : absl::StrCat(", and so at all ", rates, " rates")));
     return absl::OkStatus();
   }
+  Trainer tester(search->model.get(), &task, settings.train, request.seed,
+                 request.threads);
   absl::StatusOr<Score> score =
-      trainer.Evaluate(Split::kTest, settings.train.Int("test_examples"));
+      tester.Evaluate(Split::kTest, settings.train.Int("test_examples"));
   if (!score.ok()) return score.status();
   if (!std::isfinite(score->loss)) {
     record->set_status(STATUS_DIVERGED);
-    record->set_status_step(trained->steps);
+    record->set_status_step(trained.steps);
     record->set_status_message(absl::StrCat(
-        "the test loss is not finite after ", trained->steps, " steps"));
+        "the test loss is not finite after ", trained.steps, " steps"));
     return absl::OkStatus();
   }
   Metrics* metrics = record->mutable_metrics();

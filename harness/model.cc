@@ -53,9 +53,10 @@ const std::vector<OptionSpec>& ModelOptionSpecs() {
       OptionSpec::Real("embedding_deviation", 0.0625, 1e-6, 10,
                        "standard deviation of initial token embeddings"),
       OptionSpec::Bool("positions", false, "learned absolute positions"),
-      OptionSpec::Choice("mlp", "gelu", {"gelu", "norm"},
-                         "what follows a mixer: an MLP of mlp_factor, or "
-                         "x + norm(x) as in models whose MLP is the identity"),
+      OptionSpec::Choice("mlp", "gelu", {"gelu", "swiglu", "norm"},
+                         "what follows a mixer: an MLP of mlp_factor; a gated "
+                         "one of 2/3 of that, up to the next multiple of 16; "
+                         "or the norm, as where the MLP is the identity"),
       OptionSpec::Bool("norm_bias", false, "biases in the model's norms"),
       OptionSpec::Real("embedding_dropout", 0, 0, 0.99,
                        "part of the embeddings that training drops"),
@@ -86,8 +87,10 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(
     const Options& options, int64_t vocabulary, int64_t max_length, DType dtype,
     uint64_t seed) {
   const int64_t width = options.Int("width"), heads = options.Int("heads"),
-                layers = options.Int("layers"),
-                hidden = options.Int("mlp_factor") * width;
+                layers = options.Int("layers");
+  const std::string mlp = options.Choice("mlp");
+  int64_t hidden = options.Int("mlp_factor") * width;
+  if (mlp == "swiglu") hidden = (hidden * 2 / 3 + 15) / 16 * 16;
   if (width % heads != 0) {
     return absl::InvalidArgumentError(absl::StrCat(
         "model.heads = ", heads, " must divide model.width = ", width));
@@ -95,7 +98,6 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(
   auto model = std::unique_ptr<Model>(new Model(dtype, seed));
   ParameterSet& parameters = model->parameters_;
   model->embedding_dropout_ = options.Real("embedding_dropout");
-  const bool norm_again = options.Choice("mlp") == "norm";
   model->embedding_ =
       parameters.Add("embedding", {vocabulary, width},
                      Init::Normal(options.Real("embedding_deviation")),
@@ -123,24 +125,27 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(
     absl::StatusOr<std::unique_ptr<Mixer>> mixer = variant.make_mixer(config);
     if (!mixer.ok()) return mixer.status();
     block.mixer = *std::move(mixer);
-    if (norm_again || hidden > 0) {
+    if (mlp == "norm" || hidden > 0) {
       block.mlp_norm = model->AddNorm(name + ".mlp_norm", options);
     }
-    if (!norm_again && hidden > 0) {
-      Parameter* in =
-          parameters.Add(name + ".mlp_in", {width, hidden},
-                         Init::Uniform(1 / std::sqrt(double(width))));
-      Parameter* bias = parameters.Add(name + ".mlp_bias", {hidden},
-                                       Init::Zeros(), /*decay=*/false);
-      Parameter* out =
-          parameters.Add(name + ".mlp_out", {hidden, width},
-                         Init::Uniform(1 / std::sqrt(double(hidden))));
-      in->role = Role::kDense;
-      bias->role = Role::kBias;
-      out->role = Role::kResidual;
-      block.mlp_in = in;
-      block.mlp_bias = bias;
-      block.mlp_out = out;
+    if (mlp != "norm" && hidden > 0) {
+      const auto dense = [&](const std::string& part, int64_t in, int64_t out,
+                             Role role) {
+        Parameter* added = parameters.Add(
+            name + part, {in, out}, Init::Uniform(1 / std::sqrt(double(in))));
+        added->role = role;
+        return added;
+      };
+      block.mlp_in = dense(".mlp_in", width, hidden, Role::kDense);
+      if (mlp == "swiglu") {
+        block.mlp_gate = dense(".mlp_gate", width, hidden, Role::kDense);
+      } else {
+        Parameter* bias = parameters.Add(name + ".mlp_bias", {hidden},
+                                         Init::Zeros(), /*decay=*/false);
+        bias->role = Role::kBias;
+        block.mlp_bias = bias;
+      }
+      block.mlp_out = dense(".mlp_out", hidden, width, Role::kResidual);
     }
     model->blocks_.push_back(std::move(block));
   }
@@ -198,11 +203,16 @@ Variable Model::Hidden(Tape* tape, absl::Span<const int32_t> tokens,
     x = block.mixer->Forward(call);
     if (call.state != nullptr) call.state->Advance(length);
     if (block.mlp_in != nullptr) {
-      Variable hidden =
-          Linear(Normalised(x, block.mlp_norm), tape->Use(*block.mlp_in),
-                 tape->Use(*block.mlp_bias));
-      x = LinearResidual(x, Map(kernels::Unary::kGelu, hidden),
-                         tape->Use(*block.mlp_out));
+      Variable normalised = Normalised(x, block.mlp_norm), hidden;
+      if (block.mlp_gate != nullptr) {
+        hidden = SiluGate(Linear(normalised, tape->Use(*block.mlp_in)),
+                          Linear(normalised, tape->Use(*block.mlp_gate)));
+      } else {
+        hidden = Map(kernels::Unary::kGelu,
+                     Linear(normalised, tape->Use(*block.mlp_in),
+                            tape->Use(*block.mlp_bias)));
+      }
+      x = LinearResidual(x, hidden, tape->Use(*block.mlp_out));
     } else if (block.mlp_norm.gain != nullptr) {
       x = Add(x, Normalised(x, block.mlp_norm));
     }

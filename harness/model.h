@@ -4,8 +4,14 @@
 // of mixer and optional MLP, a final norm, and a head tied to the embedding.
 //
 //   x = dropout(E[tokens] (+ P[positions]))
-//   for each layer:  x = x + mixer(norm(x));  x = x + W2 gelu(W1 norm(x))
+//   for each layer:  x = x + mixer(norm(x));  x = x + mlp(norm(x))
 //   logits = norm(x) E^T, only at the rows that are scored
+//
+// where mlp(y) is W2 gelu(W1 y + b), or SwiGLU (arXiv 2002.05202), W2 (silu(W3
+// y)
+// * W1 y), or y itself: Zoology's blocks "without an MLP" (arXiv 2312.04927)
+// are those, and by its scale the added norm decides how much first embeddings
+// count.
 //
 // Nothing but the mixer moves information between tokens.
 
@@ -86,6 +92,7 @@ class Model {
     // all but mlp_norm.
     NormWeights mlp_norm;
     const Parameter* mlp_in = nullptr;
+    const Parameter* mlp_gate = nullptr;  // of the gated one, in bias's place
     const Parameter* mlp_bias = nullptr;
     const Parameter* mlp_out = nullptr;
   };

@@ -12,11 +12,14 @@
 #include "attention/kernels/denormals.h"
 #include "attention/kernels/vector_math.h"
 #include "attention/tensor/ops.h"
+#include "harness/class_average.h"
 #include "harness/optimizer.h"
 #include "harness/training_set.h"
 
 namespace mneme {
 namespace {
+
+constexpr double kMaxLearningRate = 10;
 
 // Sums the time between Start and Stop.
 class Stopwatch {
@@ -35,7 +38,6 @@ class Stopwatch {
 
 AdamWConfig OptimizerConfig(const Options& options, int64_t steps_per_epoch) {
   AdamWConfig config;
-  config.learning_rate = options.Real("learning_rate");
   config.beta2 = options.Real("beta2");
   config.weight_decay = options.Real("weight_decay");
   config.clip_norm = options.Real("clip_norm");
@@ -81,7 +83,13 @@ const std::vector<OptionSpec>& TrainOptionSpecs() {
       OptionSpec::Choice("order", "shuffled", {"shuffled", "fixed"},
                          "of a fixed set's examples: anew every epoch, or "
                          "always the same batches"),
-      OptionSpec::Real("learning_rate", 3e-3, 1e-8, 10, "peak learning rate"),
+      OptionSpec::Real("learning_rate", 3e-3, 1e-8, kMaxLearningRate,
+                       "peak learning rate"),
+      OptionSpec::Int("rates", 1, 1, 16,
+                      "learning rates tried: the given one, it times "
+                      "rate_factor, ...; validation chooses"),
+      OptionSpec::Real("rate_factor", 3.1622776601683795, 1.001, 1000,
+                       "from one learning rate to the next"),
       OptionSpec::Real("min_learning_rate", 0, 0, 10, "where the cosine ends"),
       OptionSpec::Choice("schedule", "cosine", {"cosine", "epoch_cosine"},
                          "decay at every step, or at every epoch of a fixed "
@@ -112,6 +120,9 @@ const std::vector<OptionSpec>& TrainOptionSpecs() {
       OptionSpec::Choice("select", "validation", {"validation", "test"},
                          "data that choose the weights and when to stop; test "
                          "flatters, and is for comparing with papers that do"),
+      OptionSpec::Choice("average", "examples", {"examples", "classes"},
+                         "accuracy: the mean score of examples, or the mean "
+                         "over the tokens that are answers"),
       OptionSpec::Choice("form", "chunked",
                          {"parallel", "chunked", "recurrent"},
                          "how mixers compute while training"),
@@ -131,6 +142,14 @@ absl::Status CheckTrainOptions(const Options& options) {
     return absl::InvalidArgumentError(absl::StrCat(
         "train.min_learning_rate = ", options.Real("min_learning_rate"),
         " is above train.learning_rate = ", options.Real("learning_rate")));
+  }
+  const double highest =
+      options.Real("learning_rate") *
+      std::pow(options.Real("rate_factor"), options.Int("rates") - 1);
+  if (highest > kMaxLearningRate) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the last of train.rates = ", options.Int("rates"), " learning rates, ",
+        highest, ", is above ", kMaxLearningRate));
   }
   return absl::OkStatus();
 }
@@ -243,6 +262,7 @@ absl::StatusOr<Score> Trainer::Evaluate(Split split, int64_t count) {
   constexpr int64_t kExamplesAtOnce = 1024;
   double sum = 0, sum_of_squares = 0, loss = 0;
   int64_t positions = 0;
+  ClassAverage classes(task_->vocabulary());
   for (int64_t first = 0; first < count; first += kExamplesAtOnce) {
     const int64_t now = std::min(kExamplesAtOnce, count - first);
     std::vector<uint64_t> indices(now);
@@ -253,6 +273,9 @@ absl::StatusOr<Score> Trainer::Evaluate(Split split, int64_t count) {
       const Shard& shard = *shards_[s];
       for (double row_loss : shard.losses) loss += row_loss;
       positions += shard.losses.size();
+      for (size_t i = 0; i < shard.labels.size(); ++i) {
+        classes.Add(shard.labels[i], shard.predictions[i]);
+      }
       size_t start = 0;
       for (size_t e = 0; e < shard.examples.size(); ++e) {
         const size_t scored = shard.scored_of_example[e];
@@ -275,17 +298,28 @@ absl::StatusOr<Score> Trainer::Evaluate(Split split, int64_t count) {
         0.0, (sum_of_squares - n * score.accuracy * score.accuracy) / (n - 1));
     score.accuracy_stderr = std::sqrt(variance / n);
   }
+  if (options_.Choice("average") == "classes") {
+    score.accuracy = classes.mean();
+    score.accuracy_stderr = classes.mean_stderr();
+  }
   return score;
 }
 
 absl::StatusOr<TrainResult> Trainer::Train(
+    const std::function<void(const ProgressPoint&)>& progress) {
+  return Train(options_.Real("learning_rate"), progress);
+}
+
+absl::StatusOr<TrainResult> Trainer::Train(
+    double learning_rate,
     const std::function<void(const ProgressPoint&)>& progress) {
   if (absl::Status s = CheckTrainOptions(options_); !s.ok()) return s;
   const int64_t steps = options_.Int("steps");
   const Split selection =
       options_.Choice("select") == "test" ? Split::kTest : Split::kValidation;
   TrainingSet set(options_, seed_);
-  const AdamWConfig config = OptimizerConfig(options_, set.steps_per_epoch());
+  AdamWConfig config = OptimizerConfig(options_, set.steps_per_epoch());
+  config.learning_rate = learning_rate;
   AdamW optimizer(&model_->parameters(), config);
   GradientBuffer total(model_->parameters());
   Checkpoint best;
@@ -356,6 +390,7 @@ absl::StatusOr<TrainResult> Trainer::Train(
       evaluations_since_best =
           score->accuracy > best_accuracy ? 0 : evaluations_since_best + 1;
       best_accuracy = score->accuracy;
+      result.validation_loss = score->loss;
       best.Save(model_->parameters());
     } else {
       ++evaluations_since_best;

@@ -51,10 +51,11 @@ struct TrainResult {
   double seconds = 0;  // optimiser steps and data, evaluations excluded
   // Of the weights that the model is left with: the best seen.
   double validation_accuracy = 0;
+  double validation_loss = 0;
 };
 
 struct Score {
-  double accuracy = 0;         // mean over examples
+  double accuracy = 0;         // mean over examples, or over classes
   double accuracy_stderr = 0;  // of that mean
   double loss = 0;             // nats per scored position
   int64_t examples = 0;
@@ -70,7 +71,10 @@ class Trainer {
   // Trains until options' steps, their stop_accuracy or their patience, and
   // leaves the model with the weights of the best validation accuracy; where
   // they say select=test, test examples stand in for validation's. progress, if
-  // set, is called after each validation.
+  // set, is called after each validation. learning_rate replaces the options'.
+  absl::StatusOr<TrainResult> Train(
+      double learning_rate,
+      const std::function<void(const ProgressPoint&)>& progress);
   absl::StatusOr<TrainResult> Train(
       const std::function<void(const ProgressPoint&)>& progress);
 
