@@ -2,17 +2,23 @@
 
 #include "harness/cell.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "attention/variant.h"
 #include "harness/environment.h"
+#include "harness/long_sequences.h"
 #include "harness/model.h"
 #include "harness/rate_search.h"
 #include "harness/record.h"
+#include "harness/reference_memory.h"
+#include "harness/score_sheet.h"
 #include "harness/settings.h"
 #include "tasks/task.h"
 
@@ -57,7 +63,7 @@ void StoreAttempts(const RateSearch& search, const Task& task,
                    ResultRecord* record) {
   Metrics* metrics = record->mutable_metrics();
   metrics->set_learning_rate(search.attempts[search.best].learning_rate);
-  double seconds = 0, examples = 0;
+  double seconds = 0, generation_seconds = 0, examples = 0;
   for (const Attempt& attempt : search.attempts) {
     RateAttempt* stored = metrics->add_attempts();
     stored->set_learning_rate(attempt.learning_rate);
@@ -66,11 +72,125 @@ void StoreAttempts(const RateSearch& search, const Task& task,
     stored->set_steps(attempt.result.steps);
     stored->set_diverged(attempt.result.diverged);
     seconds += attempt.result.seconds;
+    generation_seconds += attempt.result.generation_seconds;
     examples += static_cast<double>(attempt.result.examples);
   }
   Timing* timing = record->mutable_timing();
   timing->set_train_seconds(seconds);
+  timing->set_generation_seconds(generation_seconds);
   timing->set_train_tokens_per_second(examples * task.length() / seconds);
+}
+
+void StoreScore(const Score& score, const Task& task, LengthScore* to) {
+  to->set_length(task.length());
+  to->set_examples(score.examples);
+  to->set_accuracy(score.accuracy);
+  to->set_accuracy_stderr(score.accuracy_stderr);
+  const std::vector<std::string> names = task.DetailNames();
+  for (size_t i = 0; i < names.size(); ++i) {
+    NamedScore* detail = to->add_details();
+    detail->set_name(names[i]);
+    detail->set_value(score.details[i]);
+  }
+  for (size_t depth = 0; depth < score.depths.size(); ++depth) {
+    const Tally& tally = score.depths[depth];
+    if (tally.answers == 0) continue;
+    DepthScore* part = to->add_depths();
+    part->set_depth(static_cast<int32_t>(depth));
+    part->set_answers(tally.answers);
+    part->set_accuracy(static_cast<double>(tally.right) /
+                       static_cast<double>(tally.answers));
+  }
+  if (!std::isfinite(score.loss)) return;
+  to->set_loss(score.loss);
+  for (const LossOfPositions& part : score.positions) {
+    auto* stored = to->add_loss_by_position();
+    stored->set_first(part.first);
+    stored->set_last(part.last);
+    stored->set_answers(part.answers);
+    stored->set_loss(part.loss);
+  }
+}
+
+// The task with sequences of another length.
+absl::StatusOr<std::unique_ptr<Task>> AtLength(const TaskPlugin& plugin,
+                                               const Options& options,
+                                               int64_t length) {
+  OptionValues values = options.ToValues();
+  values.emplace_back("length", absl::StrCat(length));
+  absl::StatusOr<Options> longer =
+      Options::Parse(plugin.descriptor.options, values);
+  if (!longer.ok()) return longer.status();
+  return plugin.make(*longer);
+}
+
+// Keys and values in float32, of every layer.
+int64_t CacheBytesPerToken(const Settings& settings) {
+  return settings.model.Int("layers") * 2 * settings.model.Int("width") *
+         static_cast<int64_t>(sizeof(float));
+}
+
+void StoreReference(const ReferenceScore& score, ReferencePoint* to) {
+  to->set_bytes(score.bytes);
+  to->set_window(score.window);
+  to->set_table(score.table);
+}
+
+// Tests at twice, four times, ... the training length. What cannot be done is
+// said in the record.
+void TestLonger(const Model& model, const TaskPlugin& plugin,
+                const Settings& settings, uint64_t seed,
+                kernels::ThreadPool* pool, ResultRecord* record) {
+  constexpr int64_t kFewestExamples = 8;
+  const int64_t doublings = settings.train.Int("test_doublings");
+  LengthTestOptions options;
+  options.piece = settings.train.Int("stream_piece");
+  options.bytes_per_token = CacheBytesPerToken(settings);
+  options.average = AverageOf(settings.train);
+  int64_t length = record->metrics().lengths(0).length();
+  for (int64_t i = 0; i < doublings; ++i) {
+    length *= 2;
+    LengthScore* score = record->mutable_metrics()->add_lengths();
+    score->set_length(length);
+    const auto task = AtLength(plugin, settings.task, length);
+    if (!task.ok()) {
+      score->set_unsupported(std::string(task.status().message()));
+      continue;
+    }
+    const int64_t fit = settings.train.Int("length_tokens") / length;
+    options.examples = std::max(
+        kFewestExamples, std::min(settings.train.Int("test_examples"), fit));
+    const auto test = TestAtLength(model, **task, seed, options, pool);
+    if (!test.ok()) {
+      score->set_unsupported(std::string(test.status().message()));
+      continue;
+    }
+    StoreScore(test->score, **task, score);
+    score->set_streamed(test->streamed);
+    score->set_state_bytes(test->state_bytes);
+    if (test->reference.has_value()) {
+      StoreReference(*test->reference, score->mutable_reference());
+    }
+    LengthTiming* timing = record->mutable_timing()->add_lengths();
+    timing->set_length(length);
+    timing->set_seconds(test->seconds);
+    timing->set_peak_memory_bytes(test->peak_memory_bytes);
+  }
+}
+
+void StoreReferences(const Task& task, const Settings& settings, uint64_t seed,
+                     ResultRecord* record) {
+  const ReferenceSheet sheet =
+      ReferencesOf(task, seed, settings.train.Int("test_examples"),
+                   CacheBytesPerToken(settings));
+  if (sheet.empty()) return;
+  for (const ReferenceScore& score : sheet.Curve()) {
+    StoreReference(score, record->mutable_metrics()->add_references());
+  }
+  if (!record->has_state_bytes()) return;
+  StoreReference(
+      sheet.At(record->state_bytes()),
+      record->mutable_metrics()->mutable_lengths(0)->mutable_reference());
 }
 
 struct MeasuredState {
@@ -141,7 +261,9 @@ absl::Status Compute(const CellRequest& request, const Cell& cell,
   const auto make_model = [&] {
     return Model::Create(variant, settings.variant, settings.model,
                          task.vocabulary(), task.length(), DType::kFloat32,
-                         request.seed);
+                         request.seed,
+                         task.AnswersFromLastToken() ? Readout::kLastPosition
+                                                     : Readout::kEachPosition);
   };
   auto model = make_model();
   if (!model.ok()) return model.status();
@@ -185,6 +307,10 @@ absl::Status Compute(const CellRequest& request, const Cell& cell,
   metrics->set_accuracy_stderr(score->accuracy_stderr);
   metrics->set_loss(score->loss);
   metrics->set_test_examples(score->examples);
+  StoreScore(*score, task, metrics->add_lengths());
+  TestLonger(*search->model, *cell.plugin, settings, request.seed,
+             tester.pool(), record);
+  StoreReferences(task, settings, request.seed, record);
   record->set_status(STATUS_OK);
   return absl::OkStatus();
 }

@@ -70,6 +70,88 @@ TEST(Cell, MetricsAreTheSameBytesForEveryNumberOfThreads) {
   }
 }
 
+TEST(Cell, LongerSequencesAreTestedAndNotTrainedOn) {
+  const std::vector<std::string> set = {"train.test_doublings=2",
+                                        "train.length_tokens=640"};
+  for (const std::string& name : Shipped()) {
+    SCOPED_TRACE(name);
+    const ResultRecord record = RunOk(Request(name, set));
+    const Metrics& metrics = record.metrics();
+    ASSERT_EQ(metrics.lengths_size(), 3);
+    EXPECT_EQ(metrics.lengths(0).length(), 16);
+    EXPECT_EQ(metrics.lengths(0).accuracy(), metrics.accuracy());
+    EXPECT_EQ(metrics.lengths(2).length(), 64);
+    EXPECT_EQ(metrics.accuracy(), RunOk(Request(name)).metrics().accuracy());
+    for (const LengthScore& score : metrics.lengths()) {
+      // What was trained for one length may say that it knows no other.
+      if (!score.unsupported().empty()) continue;
+      EXPECT_EQ(score.examples(), score.length() == 16   ? 16
+                                  : score.length() == 32 ? 16
+                                                         : 10);
+      EXPECT_GT(score.depths_size(), 0);
+      EXPECT_EQ(score.streamed(),
+                score.length() > 16 &&
+                    (*Variants().Find(name))->descriptor.streaming);
+    }
+  }
+}
+
+// The first token of a sequence is asked for at its end, up to 32 later.
+class ShortTask : public Task {
+ public:
+  explicit ShortTask(int64_t length) : length_(length) {}
+  int64_t vocabulary() const override { return 8; }
+  int64_t length() const override { return length_; }
+  void Generate(Split, uint64_t seed, uint64_t index,
+                Example* example) const override {
+    const auto first = static_cast<int32_t>((seed + index) % 8);
+    *example = {std::vector<int32_t>(length_, first),
+                std::vector<int32_t>(length_, kUnscored),
+                std::vector<TokenRole>(length_, TokenRole::kContext)};
+    example->targets.back() = first;
+  }
+  double ChanceScore() const override { return 1.0 / 8; }
+  double ContextGuessScore() const override { return 1; }
+
+ private:
+  int64_t length_;
+};
+
+TaskPlugin ShortPlugin() {
+  TaskDescriptor descriptor;
+  descriptor.name = "testing_short";
+  descriptor.options = {OptionSpec::Int("length", 16, 4, 32, "tokens")};
+  descriptor.profiles = {{"quick", {}}, {"smoke", {}}};
+  return {descriptor, [](const Options& options) {
+            return std::make_unique<ShortTask>(options.Int("length"));
+          }};
+}
+
+const bool kShortRegistered = RegisterTask(ShortPlugin());
+
+TEST(Cell, LengthsThatATaskOrAVariantCannotHaveAreSaidToBe) {
+  CellRequest request = Request("linear", {"test_doublings=3"});
+  request.task = "testing_short";
+  ResultRecord record = RunOk(request);
+  ASSERT_EQ(record.metrics().lengths_size(), 4);
+  EXPECT_EQ(record.metrics().lengths(1).unsupported(), "");
+  EXPECT_NE(record.metrics().lengths(2).unsupported(), "");
+  EXPECT_NE(record.metrics().lengths(3).unsupported(), "");
+  record = RunOk(Request("softmax", {"positions=true", "test_doublings=1"}));
+  ASSERT_EQ(record.metrics().lengths_size(), 2);
+  EXPECT_NE(record.metrics().lengths(1).unsupported(), "");
+}
+
+TEST(Cell, MemoriesOfAsManyBytesAreShownBeside) {
+  const Metrics metrics = RunOk(Request("softmax")).metrics();
+  ASSERT_GT(metrics.references_size(), 1);
+  EXPECT_LT(metrics.references(0).window(), 1);
+  const ReferencePoint& last =
+      metrics.references(metrics.references_size() - 1);
+  EXPECT_EQ(last.window(), 1);
+  EXPECT_EQ(last.table(), 1);
+}
+
 TEST(Cell, SoftmaxLearnsToRecall) {
   const ResultRecord record = RunOk(Request(
       "softmax",

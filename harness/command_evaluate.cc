@@ -30,6 +30,19 @@ struct Flags {
   bool quiet = false;
 };
 
+void PrintLength(const LengthScore& score) {
+  if (!score.unsupported().empty()) {
+    absl::PrintF("  length %7d: %s\n", score.length(), score.unsupported());
+    return;
+  }
+  absl::PrintF(
+      "  length %7d: accuracy %.4f +- %.4f, %d examples%s\n", score.length(),
+      score.accuracy(), score.accuracy_stderr(), score.examples(),
+      score.streamed() ? absl::StrCat(", streamed with ", score.state_bytes(),
+                                      " bytes of state")
+                       : "");
+}
+
 absl::Status Evaluate(const Flags& flags) {
   CellRequest request = flags.request;
   if (!absl::SimpleAtoi(flags.seed, &request.seed)) {
@@ -78,6 +91,7 @@ absl::Status Evaluate(const Flags& flags) {
             ? absl::StrCat(record->state_bytes(), " state bytes")
             : "no state");
   }
+  for (int i = 1; i < m.lengths_size(); ++i) PrintLength(m.lengths(i));
   absl::PrintF("record: %s\n", out);
   return absl::OkStatus();
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// `list` and `describe`: what there is, and what can be set.
+// `list`: what there is.
 
 #ifndef MNEME_HARNESS_COMMAND_LIST_H_
 #define MNEME_HARNESS_COMMAND_LIST_H_
@@ -10,7 +10,6 @@
 namespace mneme {
 
 void AddListCommand(CLI::App* app, Action* action);
-void AddDescribeCommand(CLI::App* app, Action* action);
 
 }  // namespace mneme
 

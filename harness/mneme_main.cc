@@ -5,6 +5,7 @@
 #include "harness/command_apply.h"
 #include "harness/command_approximation.h"
 #include "harness/command_capacity.h"
+#include "harness/command_describe.h"
 #include "harness/command_evaluate.h"
 #include "harness/command_line.h"
 #include "harness/command_list.h"

@@ -45,6 +45,16 @@ expect "describe: axes of files" 0 "lambda +.*\[batch, heads, length, levels\]" 
 expect "describe: axes of parameters" 0 "e +.*\[heads, length, k\]" "$mneme" describe linformer_encoder
 expect "describe: sizes of the state" 0 "after +100 tokens +14336 bytes" "$mneme" describe linformer
 expect "describe a task" 0 "pairs" "$mneme" describe mqar
+expect "describe a task: its example" 0 ">[0-9]+ \(0\)" "$mneme" describe mqar
+expect "describe a task: floors" 0 "from a bag of the tokens 0.125" "$mneme" describe mqar
+expect "describe another profile" 0 "example 3 of smoke" "$mneme" describe mqar --profile=smoke --example=3
+expect "describe other settings" 0 "among the context.s answers 0.5" "$mneme" describe mqar --set task.pairs=2
+expect "describe a published profile" 0 "published/zoology .* train.batch=512" "$mneme" describe mqar
+expect "evaluate: longer sequences" 0 "length +32: accuracy .* streamed with" "$mneme" evaluate --variant=linear --task=mqar --profile=smoke --set test_doublings=1 --out=longer.record
+expect "describe impossible settings" 2 "need length >= 4000" "$mneme" describe mqar --set pairs=1000
+expect "describe no such profile" 2 'did you mean "quick"' "$mneme" describe mqar --profile=quik
+expect "describe no such example" 2 "not a whole number" "$mneme" describe mqar --example=-1
+expect "describe a task as JSON" 0 '"origins"' "$mneme" describe mqar --json
 expect "describe nothing known" 2 'did you mean "linear"' "$mneme" describe lineer
 expect "new variant" 2 "lower_snake_case" "$mneme" new-variant MyMemory --dir=new
 

@@ -14,6 +14,7 @@ namespace {
 
 constexpr double kNormEps = 1e-5;
 constexpr double kDeviation = 0.02;  // as GPT-2
+constexpr int64_t kReadoutFactor = 4;
 
 // Draws the weights of all dense layers again, whatever their mechanisms' own
 // initial values are.
@@ -34,6 +35,26 @@ void RedrawDense(const std::string& how, int64_t layers,
       parameters->Redraw(Init::Zeros(), p);
     }
   }
+}
+
+// The sinusoids of "Attention is all you need" (arXiv 1706.03762, section 3.5)
+// for the given positions: [positions.size(), width].
+Variable Sinusoids(Tape* tape, absl::Span<const int64_t> positions,
+                   int64_t width) {
+  Tensor values = tape->New({static_cast<int64_t>(positions.size()), width});
+  DispatchDType(tape->dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    T* out = values.data<T>();
+    for (const int64_t position : positions) {
+      for (int64_t c = 0; c < width; ++c) {
+        const double angle = static_cast<double>(position) *
+                             std::pow(10000.0, -static_cast<double>(c / 2 * 2) /
+                                                   static_cast<double>(width));
+        *out++ = static_cast<T>(c % 2 == 0 ? std::sin(angle) : std::cos(angle));
+      }
+    }
+  });
+  return tape->Input(values);
 }
 
 }  // namespace
@@ -85,7 +106,7 @@ int64_t ModelState::BytesAfter(int64_t tokens) const {
 absl::StatusOr<std::unique_ptr<Model>> Model::Create(
     const Variant& variant, const Options& variant_options,
     const Options& options, int64_t vocabulary, int64_t max_length, DType dtype,
-    uint64_t seed) {
+    uint64_t seed, Readout readout) {
   const int64_t width = options.Int("width"), heads = options.Int("heads"),
                 layers = options.Int("layers");
   const std::string mlp = options.Choice("mlp");
@@ -107,6 +128,19 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(
         parameters.Add("positions", {max_length, width},
                        Init::Normal(kDeviation), /*decay=*/false);
   }
+  const auto dense = [&](const std::string& name, int64_t in, int64_t out,
+                         Role role) {
+    Parameter* added = parameters.Add(name, {in, out},
+                                      Init::Uniform(1 / std::sqrt(double(in))));
+    added->role = role;
+    return added;
+  };
+  const auto zeros = [&](const std::string& name, int64_t n) {
+    Parameter* added =
+        parameters.Add(name, {n}, Init::Zeros(), /*decay=*/false);
+    added->role = Role::kBias;
+    return added;
+  };
   for (int64_t layer = 0; layer < layers; ++layer) {
     const std::string name = absl::StrCat("block", layer);
     Block block;
@@ -129,25 +163,21 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(
       block.mlp_norm = model->AddNorm(name + ".mlp_norm", options);
     }
     if (mlp != "norm" && hidden > 0) {
-      const auto dense = [&](const std::string& part, int64_t in, int64_t out,
-                             Role role) {
-        Parameter* added = parameters.Add(
-            name + part, {in, out}, Init::Uniform(1 / std::sqrt(double(in))));
-        added->role = role;
-        return added;
-      };
-      block.mlp_in = dense(".mlp_in", width, hidden, Role::kDense);
+      block.mlp_in = dense(name + ".mlp_in", width, hidden, Role::kDense);
       if (mlp == "swiglu") {
-        block.mlp_gate = dense(".mlp_gate", width, hidden, Role::kDense);
+        block.mlp_gate = dense(name + ".mlp_gate", width, hidden, Role::kDense);
       } else {
-        Parameter* bias = parameters.Add(name + ".mlp_bias", {hidden},
-                                         Init::Zeros(), /*decay=*/false);
-        bias->role = Role::kBias;
-        block.mlp_bias = bias;
+        block.mlp_bias = zeros(name + ".mlp_bias", hidden);
       }
-      block.mlp_out = dense(".mlp_out", hidden, width, Role::kResidual);
+      block.mlp_out = dense(name + ".mlp_out", hidden, width, Role::kResidual);
     }
     model->blocks_.push_back(std::move(block));
+  }
+  if (readout == Readout::kLastPosition) {
+    const int64_t inner = kReadoutFactor * width;
+    model->readout_in_ = dense("readout_in", width, inner, Role::kDense);
+    model->readout_bias_ = zeros("readout_bias", inner);
+    model->readout_out_ = dense("readout_out", inner, width, Role::kDense);
   }
   model->final_norm_ = model->AddNorm("final_norm", options);
   if (!parameters.status().ok()) return parameters.status();
@@ -220,10 +250,31 @@ Variable Model::Hidden(Tape* tape, absl::Span<const int32_t> tokens,
   return x;
 }
 
+Variable Model::FromLastPosition(Variable hidden,
+                                 absl::Span<const int64_t> rows) const {
+  if (!hidden.valid()) return hidden;
+  Tape* tape = hidden.tape();
+  const int64_t length = hidden.shape().dim(1);
+  std::vector<int64_t> last, positions;
+  for (const int64_t row : rows) {
+    last.push_back(row / length * length + length - 1);
+    positions.push_back(row % length);
+  }
+  Variable x = Add(GatherRows(hidden, last),
+                   Sinusoids(tape, positions, hidden.shape().dim(2)));
+  Variable inner =
+      Linear(x, tape->Use(*readout_in_), tape->Use(*readout_bias_));
+  return LinearResidual(x, Map(kernels::Unary::kGelu, inner),
+                        tape->Use(*readout_out_));
+}
+
 Variable Model::Logits(Variable hidden, absl::Span<const int64_t> rows) const {
   // The norm acts on rows, so it comes after the choice of rows: with one
   // position in eight scored, most of the head is never computed.
-  Variable chosen = Normalised(GatherRows(hidden, rows), final_norm_);
+  Variable chosen =
+      Normalised(readout_in_ == nullptr ? GatherRows(hidden, rows)
+                                        : FromLastPosition(hidden, rows),
+                 final_norm_);
   if (!chosen.valid()) return chosen;
   return LinearTransposed(chosen, chosen.tape()->Use(*embedding_));
 }

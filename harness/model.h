@@ -49,6 +49,17 @@ class ModelState {
   std::vector<std::unique_ptr<CompositeState>> layers_;
 };
 
+// Where a model reads its predictions from.
+enum class Readout {
+  // The hidden state of the position itself.
+  kEachPosition,
+  // That of the sequence's last position, whatever position is asked for: the
+  // whole sequence must be in that one vector. A sinusoid says which position
+  // is meant, and an MLP of one hidden layer takes both apart, as the decoder
+  // of MAD's compression task does (arXiv 2403.17844).
+  kLastPosition,
+};
+
 class Model {
  public:
   // Builds and initialises a model for `vocabulary` tokens and sequences of up
@@ -56,7 +67,7 @@ class Model {
   static absl::StatusOr<std::unique_ptr<Model>> Create(
       const Variant& variant, const Options& variant_options,
       const Options& model_options, int64_t vocabulary, int64_t max_length,
-      DType dtype, uint64_t seed);
+      DType dtype, uint64_t seed, Readout readout = Readout::kEachPosition);
 
   // What dropout draws in training: see Dropout in ops.h.
   struct Noise {
@@ -71,7 +82,8 @@ class Model {
                   int64_t length, Form form, ModelState* state,
                   const Noise* noise = nullptr) const;
 
-  // Logits [rows.size(), vocabulary] of the given rows of hidden.
+  // Logits [rows.size(), vocabulary] of the given rows of hidden, which are
+  // numbered through the batch.
   Variable Logits(Variable hidden, absl::Span<const int64_t> rows) const;
 
   // Null when some mixer cannot decode.
@@ -100,6 +112,9 @@ class Model {
   Model(DType dtype, uint64_t seed) : parameters_(dtype, seed) {}
   NormWeights AddNorm(const std::string& name, const Options& options);
   Variable Normalised(Variable x, const NormWeights& norm) const;
+  // For rows that name positions, what the last position knows of them.
+  Variable FromLastPosition(Variable hidden,
+                            absl::Span<const int64_t> rows) const;
 
   ParameterSet parameters_;
   const Parameter* embedding_ = nullptr;
@@ -107,6 +122,10 @@ class Model {
   NormWeights final_norm_;
   double embedding_dropout_ = 0;
   std::vector<Block> blocks_;
+  // Of Readout::kLastPosition; null without.
+  const Parameter* readout_in_ = nullptr;
+  const Parameter* readout_bias_ = nullptr;
+  const Parameter* readout_out_ = nullptr;
 };
 
 }  // namespace mneme

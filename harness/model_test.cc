@@ -54,6 +54,21 @@ void ForEachModel(const Body& body) {
   }
 }
 
+// Logits of two positions of the second sequence, of which one token is
+// replaced.
+std::vector<double> LogitsWith(const Model& model, int changed, int32_t token) {
+  std::vector<int32_t> tokens = SomeTokens();
+  tokens[kLength + changed] = token;
+  Arena arena;
+  Tape tape(&arena, DType::kFloat64, nullptr);
+  Variable logits = model.Logits(
+      model.Hidden(&tape, tokens, kBatch, kLength, Form::kChunked, nullptr),
+      {kLength + 2, kLength + 5});
+  EXPECT_TRUE(logits.valid()) << tape.status();
+  const double* values = logits.value().data<double>();
+  return {values, values + logits.value().elements()};
+}
+
 double Loss(const Model& model, GradientBuffer* gradients) {
   const std::vector<int64_t> rows = {2, 5, 16};
   const std::vector<int32_t> labels = {1, 0, 10};
@@ -92,6 +107,52 @@ TEST(Model, GradientsEqualCentralDifferences) {
       }
     }
   });
+}
+
+std::unique_ptr<Model> MakeLastPositionModel() {
+  const Variant& variant = **Variants().Find("softmax");
+  auto model = Model::Create(
+      variant, *Options::Parse(variant.descriptor.options),
+      *Options::Parse(ModelOptionSpecs(), {{"width", "8"}}), kVocabulary,
+      kLength, DType::kFloat64, /*seed=*/3, Readout::kLastPosition);
+  EXPECT_TRUE(model.ok()) << model.status();
+  return *std::move(model);
+}
+
+// Positions before the last change a causal model's own states, but what is
+// asked of the last one knows all of them.
+TEST(Model, TheLastPositionAnswersForAll) {
+  const auto last = MakeLastPositionModel();
+  const auto each = Make(**Variants().Find("softmax"), {});
+  // Behind both positions asked for: only the last position sees it.
+  EXPECT_EQ(LogitsWith(*each, 7, 1), LogitsWith(*each, 7, 2));
+  EXPECT_NE(LogitsWith(*last, 7, 1), LogitsWith(*last, 7, 2));
+  // From one state different positions are read differently.
+  const std::vector<double> logits = LogitsWith(*last, 7, 1);
+  EXPECT_NE(std::vector<double>(logits.begin(), logits.begin() + kVocabulary),
+            std::vector<double>(logits.begin() + kVocabulary, logits.end()));
+}
+
+TEST(Model, GradientsOfTheLastPositionEqualCentralDifferences) {
+  const auto model = MakeLastPositionModel();
+  GradientBuffer gradients(model->parameters());
+  Loss(*model, &gradients);
+  for (const auto& p : model->parameters().all()) {
+    for (int64_t i = 0; i < p->value.elements(); i += 7) {
+      double& w = p->value.data<double>()[i];
+      const double kept = w;
+      constexpr double kStep = 1e-6;
+      w = kept + kStep;
+      const double above = Loss(*model, nullptr);
+      w = kept - kStep;
+      const double below = Loss(*model, nullptr);
+      w = kept;
+      const double numeric = (above - below) / (2 * kStep);
+      ASSERT_NEAR(gradients.Of(*p).data<double>()[i], numeric,
+                  1e-5 + 1e-3 * std::abs(numeric))
+          << p->name << " entry " << i;
+    }
+  }
 }
 
 TEST(Model, DecodesAsItPrefills) {

@@ -12,7 +12,6 @@
 #include "attention/kernels/denormals.h"
 #include "attention/kernels/vector_math.h"
 #include "attention/tensor/ops.h"
-#include "harness/class_average.h"
 #include "harness/optimizer.h"
 #include "harness/training_set.h"
 
@@ -111,6 +110,15 @@ const std::vector<OptionSpec>& TrainOptionSpecs() {
                       "examples a validation"),
       OptionSpec::Int("test_examples", 1024, 1, 10000000,
                       "examples of the final test"),
+      OptionSpec::Int("test_doublings", 0, 0, 20,
+                      "also test, without training on them, sequences of "
+                      "length * 2, 4, ... 2^this"),
+      OptionSpec::Int("length_tokens", 1 << 17, 1, int64_t{1} << 40,
+                      "tokens read at each longer length: as many examples as "
+                      "fit, but no fewer than 8"),
+      OptionSpec::Int("stream_piece", 1024, 1, 1 << 20,
+                      "tokens that a longer test reads at once, with a state "
+                      "carried on; 1: token by token"),
       OptionSpec::Real("stop_accuracy", 0.995, 0, 2,
                        "stop when validation accuracy reaches this; above 1: "
                        "never"),
@@ -130,6 +138,11 @@ const std::vector<OptionSpec>& TrainOptionSpecs() {
                       "tokens computed together; part of the result's last "
                       "bits, as it fixes the order of sums")};
   return *specs;
+}
+
+Average AverageOf(const Options& train) {
+  return train.Choice("average") == "classes" ? Average::kClasses
+                                              : Average::kExamples;
 }
 
 absl::Status CheckTrainOptions(const Options& options) {
@@ -219,10 +232,14 @@ absl::Status Trainer::RunShards(Split split, absl::Span<const uint64_t> indices,
   while (static_cast<int64_t>(shards_.size()) < count) {
     shards_.push_back(std::make_unique<Shard>());
   }
+  Stopwatch generation;
+  generation.Start();
   kernels::ParallelFor(&pool_, count, [&](size_t s, int) {
     shards_[s]->Generate(*task_, split, seed_,
                          indices.subspan(s * shard_examples_, shard_examples_));
   });
+  generation.Stop();
+  if (train) generation_seconds_ += generation.seconds();
   size_t scored = 0;
   for (int64_t s = 0; s < count; ++s) scored += shards_[s]->labels.size();
   if (scored == 0) {
@@ -260,9 +277,7 @@ absl::Status Trainer::RunShards(Split split, absl::Span<const uint64_t> indices,
 absl::StatusOr<Score> Trainer::Evaluate(Split split, int64_t count) {
   // Bounds memory: examples are generated, scored and forgotten.
   constexpr int64_t kExamplesAtOnce = 1024;
-  double sum = 0, sum_of_squares = 0, loss = 0;
-  int64_t positions = 0;
-  ClassAverage classes(task_->vocabulary());
+  ScoreSheet sheet(task_, AverageOf(options_));
   for (int64_t first = 0; first < count; first += kExamplesAtOnce) {
     const int64_t now = std::min(kExamplesAtOnce, count - first);
     std::vector<uint64_t> indices(now);
@@ -271,38 +286,18 @@ absl::StatusOr<Score> Trainer::Evaluate(Split split, int64_t count) {
     if (!status.ok()) return status;
     for (int64_t s = 0; s * shard_examples_ < now; ++s) {
       const Shard& shard = *shards_[s];
-      for (double row_loss : shard.losses) loss += row_loss;
-      positions += shard.losses.size();
-      for (size_t i = 0; i < shard.labels.size(); ++i) {
-        classes.Add(shard.labels[i], shard.predictions[i]);
-      }
       size_t start = 0;
       for (size_t e = 0; e < shard.examples.size(); ++e) {
         const size_t scored = shard.scored_of_example[e];
-        const double score = task_->Score(
-            shard.examples[e],
+        sheet.Add(
+            shard.examples[e], /*positions=*/{},
+            absl::MakeConstSpan(shard.losses).subspan(start, scored),
             absl::MakeConstSpan(shard.predictions).subspan(start, scored));
         start += scored;
-        sum += score;
-        sum_of_squares += score * score;
       }
     }
   }
-  Score score;
-  const double n = static_cast<double>(count);
-  score.examples = count;
-  score.accuracy = sum / n;
-  score.loss = loss / static_cast<double>(positions);
-  if (count > 1) {
-    const double variance = std::max(
-        0.0, (sum_of_squares - n * score.accuracy * score.accuracy) / (n - 1));
-    score.accuracy_stderr = std::sqrt(variance / n);
-  }
-  if (options_.Choice("average") == "classes") {
-    score.accuracy = classes.mean();
-    score.accuracy_stderr = classes.mean_stderr();
-  }
-  return score;
+  return sheet.Total();
 }
 
 absl::StatusOr<TrainResult> Trainer::Train(
@@ -329,6 +324,7 @@ absl::StatusOr<TrainResult> Trainer::Train(
   double loss_sum = 0;
   int64_t loss_steps = 0;
   TrainResult result;
+  generation_seconds_ = 0;
   Stopwatch watch;
   for (int64_t step = 0; step < steps; ++step) {
     watch.Start();
@@ -403,6 +399,7 @@ absl::StatusOr<TrainResult> Trainer::Train(
   }
   best.Load(&model_->parameters());
   result.seconds = watch.seconds();
+  result.generation_seconds = generation_seconds_;
   result.validation_accuracy = std::max(best_accuracy, 0.0);
   return result;
 }

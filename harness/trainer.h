@@ -22,6 +22,7 @@
 #include "attention/kernels/parallel.h"
 #include "attention/plugin/options.h"
 #include "harness/model.h"
+#include "harness/score_sheet.h"
 #include "tasks/task.h"
 
 namespace mneme {
@@ -31,6 +32,8 @@ const std::vector<OptionSpec>& TrainOptionSpecs();
 
 // InvalidArgument when they contradict each other.
 absl::Status CheckTrainOptions(const Options& options);
+
+Average AverageOf(const Options& train);
 
 // One point of the learning curve.
 struct ProgressPoint {
@@ -49,16 +52,10 @@ struct TrainResult {
   // The loss or the gradient norm became NaN or infinite in the last step.
   bool diverged = false;
   double seconds = 0;  // optimiser steps and data, evaluations excluded
+  double generation_seconds = 0;  // making examples, part of seconds
   // Of the weights that the model is left with: the best seen.
   double validation_accuracy = 0;
   double validation_loss = 0;
-};
-
-struct Score {
-  double accuracy = 0;         // mean over examples, or over classes
-  double accuracy_stderr = 0;  // of that mean
-  double loss = 0;             // nats per scored position
-  int64_t examples = 0;
 };
 
 class Trainer {
@@ -81,6 +78,8 @@ class Trainer {
   // Scores examples 0 ... count - 1 of a split.
   absl::StatusOr<Score> Evaluate(Split split, int64_t count);
 
+  kernels::ThreadPool* pool() { return &pool_; }
+
  private:
   struct Shard;
   struct Worker;
@@ -98,6 +97,7 @@ class Trainer {
   int64_t shard_examples_;
   uint64_t sequences_trained_ = 0;  // by earlier steps
   kernels::ThreadPool pool_;
+  double generation_seconds_ = 0;
   std::vector<std::unique_ptr<Shard>> shards_;
   std::vector<std::unique_ptr<Worker>> workers_;
 };

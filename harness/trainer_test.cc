@@ -162,6 +162,7 @@ TEST(Trainer, DropoutDoesNotDependOnTheCut) {
 // Remembers what the model answered.
 class WitnessTask : public EchoTask {
  public:
+  using EchoTask::EchoTask;
   double Score(const Example& example,
                absl::Span<const int32_t> predictions) const override {
     size_t i = 0;
@@ -176,7 +177,7 @@ class WitnessTask : public EchoTask {
 };
 
 TEST(Trainer, AccuracyCanBeTheMeanOverClasses) {
-  const WitnessTask task;
+  const WitnessTask task(/*hopeless=*/true);
   auto model = SmallModel();
   Trainer trainer(model.get(), &task,
                   TrainOptions({{"average", "classes"}, {"steps", "5"}}), 0, 1);
@@ -186,8 +187,9 @@ TEST(Trainer, AccuracyCanBeTheMeanOverClasses) {
   auto score = trainer.Evaluate(Split::kTest, 50);
   ASSERT_TRUE(score.ok()) << score.status();
   double sum = 0;
-  for (const auto& [token, count] : task.wanted)
+  for (const auto& [token, count] : task.wanted) {
     sum += task.found[token] / count;
+  }
   ASSERT_EQ(task.wanted.size(), 8) << "so all that is given is wanted";
   EXPECT_DOUBLE_EQ(score->accuracy, sum / 8);
   EXPECT_GT(score->accuracy, 0);

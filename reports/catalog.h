@@ -22,6 +22,7 @@ struct Catalog {
   std::string flags;    // package of the flags that choose them
   std::map<std::string, std::string> variants;  // name -> library
   std::vector<std::string> tasks;               // sorted
+  std::vector<std::string> headline;  // those shown when none are asked for
 };
 
 Catalog DeclaredCatalog();

@@ -24,6 +24,9 @@ namespace {
 // What a runner exits with when it does not understand what it was asked.
 constexpr int kUsageError = 2;
 
+// The default of the build setting, too.
+const std::vector<uint64_t> kDefaultSeeds = {0};
+
 // What the output group of a variant's probe is called, before its name.
 constexpr char kProbeGroup[] = "probe.";
 
@@ -45,10 +48,11 @@ void DropDuplicates(std::vector<T>& values) {
 
 absl::Status CompleteNames(absl::string_view what,
                            const std::vector<std::string>& known,
+                           const std::vector<std::string>& usual,
                            std::vector<std::string>& names) {
   // "--tasks=" asks for none in particular.
   names.erase(std::remove(names.begin(), names.end(), ""), names.end());
-  if (names.empty()) names = known;
+  if (names.empty()) names = usual;
   for (const std::string& name : names) {
     if (std::find(known.begin(), known.end(), name) == known.end()) {
       return UnknownName(what, name, known);
@@ -150,12 +154,15 @@ absl::StatusOr<CellSelection> CompleteSelection(CellSelection selection,
   std::vector<std::string> variants;
   for (const auto& [name, library] : catalog.variants) variants.push_back(name);
   if (absl::Status status =
-          CompleteNames("variant", variants, selection.variants);
+          CompleteNames("variant", variants, variants, selection.variants);
       !status.ok()) {
     return status;
   }
-  if (absl::Status status =
-          CompleteNames("task", catalog.tasks, selection.tasks);
+  if (selection.tasks == std::vector<std::string>{kAllTasks}) {
+    selection.tasks = catalog.tasks;
+  }
+  if (absl::Status status = CompleteNames("task", catalog.tasks,
+                                          catalog.headline, selection.tasks);
       !status.ok()) {
     return status;
   }
@@ -174,7 +181,8 @@ absl::StatusOr<CellSelection> CompleteSelection(CellSelection selection,
     return absl::InvalidArgumentError("--profile: there must be one");
   }
   if (selection.seeds.empty()) {
-    return absl::InvalidArgumentError("--seeds: there must be one");
+    selection.seeds = kDefaultSeeds;
+    if (selection.profile == kStandardProfile) selection.seeds = {0, 1, 2};
   }
   DropDuplicates(selection.seeds);
   return selection;
@@ -198,7 +206,7 @@ std::vector<std::string> BuildArguments(const CellSelection& selection,
     arguments.push_back(
         absl::StrCat("--", catalog.flags, ":profile=", selection.profile));
   }
-  if (selection.seeds != defaults.seeds) {
+  if (selection.seeds != kDefaultSeeds) {
     arguments.push_back(absl::StrCat(
         "--", catalog.flags, ":seeds=", absl::StrJoin(selection.seeds, ",")));
   }

@@ -18,13 +18,17 @@
 namespace mneme {
 
 inline constexpr char kDefaultProfile[] = "quick";
+// The profile for claims, which is run from several seeds.
+inline constexpr char kStandardProfile[] = "standard";
+// Stands for every task there is.
+inline constexpr char kAllTasks[] = "all";
 
 // variants x tasks x seeds under one profile.
 struct CellSelection {
   std::vector<std::string> variants;  // {} is all
-  std::vector<std::string> tasks;     // {} is all
+  std::vector<std::string> tasks;     // {} is the headline ones
   std::string profile = kDefaultProfile;
-  std::vector<uint64_t> seeds = {0};
+  std::vector<uint64_t> seeds;        // {} is 0, or 0, 1, 2 of kStandardProfile
   std::vector<std::string> settings;  // "name=value"
   bool probes = true;  // of each variant, as it is without settings
 };

@@ -32,7 +32,8 @@ Catalog TestCatalog() {
   catalog.flags = "@mneme//reports";
   catalog.variants = {{"linear", "@mneme//attention/linear:linear"},
                       {"softmax", "//mine:softmax"}};
-  catalog.tasks = {"mqar"};
+  catalog.tasks = {"copy", "mqar"};
+  catalog.headline = {"mqar"};
   return catalog;
 }
 
@@ -46,7 +47,24 @@ absl::Status CompletionError(CellSelection selection) {
   return CompleteSelection(std::move(selection), TestCatalog()).status();
 }
 
-TEST(CompleteSelection, NoneIsAll) {
+TEST(CompleteSelection, AllTasksAreAskedForByThatWord) {
+  CellSelection selection;
+  selection.tasks = {"all"};
+  EXPECT_THAT(Complete(selection).tasks, ElementsAre("copy", "mqar"));
+  selection.tasks = {"copy"};
+  EXPECT_THAT(Complete(selection).tasks, ElementsAre("copy"));
+}
+
+TEST(CompleteSelection, AClaimTakesSeveralSeeds) {
+  CellSelection selection;
+  EXPECT_THAT(Complete(selection).seeds, ElementsAre(0));
+  selection.profile = "standard";
+  EXPECT_THAT(Complete(selection).seeds, ElementsAre(0, 1, 2));
+  selection.seeds = {7};
+  EXPECT_THAT(Complete(selection).seeds, ElementsAre(7));
+}
+
+TEST(CompleteSelection, NoneIsAllVariantsAndTheHeadlineTasks) {
   EXPECT_THAT(Complete({}).variants, ElementsAre("linear", "softmax"));
   EXPECT_THAT(Complete({}).tasks, ElementsAre("mqar"));
   CellSelection empty;

@@ -4,13 +4,15 @@ load("@bazel_skylib//rules:write_file.bzl", "write_file")
 load("@rules_cc//cc:defs.bzl", "cc_binary")
 load("//attention:variants.bzl", "VARIANTS")
 load("//harness:defs.bzl", "evaluation_cells", "probe_records")
-load("//tasks:tasks.bzl", "TASKS")
+load("//tasks:tasks.bzl", "HEADLINE_TASKS", "TASKS")
 
 # Labels are resolved where this file is, so that the macro serves other
 # workspaces too.
 _MNEME_VARIANTS = [str(Label(variant)) for variant in VARIANTS]
 
 _TASK_NAMES = sorted([task.split("/")[-1] for task in TASKS])
+
+_HEADLINE_NAMES = [task.split("/")[-1] for task in HEADLINE_TASKS]
 
 # The package of the flags that choose cells, as a command line spells it.
 _FLAGS = str(Label("//reports:seeds")).split(":")[0]
@@ -103,6 +105,7 @@ def leaderboard(name, variants = [], **kwargs):
         ] + [
             "};",
             "catalog.tasks = {%s};" % _quoted(_TASK_NAMES),
+            "catalog.headline = {%s};" % _quoted(_HEADLINE_NAMES),
             "return catalog;",
             "}",
             "}  // namespace mneme",

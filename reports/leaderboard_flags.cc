@@ -25,12 +25,14 @@ void DeclareFlags(CLI::App& app, LeaderboardFlags& flags,
       app.add_option("--variants", selection.variants,
                      "Variants to train, by name; all when absent")
           ->delimiter(','),
-      app.add_option("--tasks", selection.tasks, "Tasks; all when absent")
+      app.add_option("--tasks", selection.tasks,
+                     "Tasks by name, or all; the headline ones when absent")
           ->delimiter(','),
       app.add_option("--profile", selection.profile,
                      "Named settings of the tasks; quick when absent"),
       app.add_option("--seeds", seeds,
-                     "Whole numbers >= 0, a training run each; 0 when absent")
+                     "Whole numbers >= 0, a training run each; 0 when absent, "
+                     "and 0,1,2 of the standard profile")
           ->delimiter(','),
       app.add_option("--set", selection.settings,
                      "name=value of a task, variant, model or training option; "

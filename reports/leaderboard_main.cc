@@ -29,6 +29,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "harness/atomic_file.h"
+#include "harness/terminal.h"
 #include "reports/boards.h"
 #include "reports/build_events.h"
 #include "reports/catalog.h"
@@ -39,7 +40,6 @@
 #include "reports/records.h"
 #include "reports/report.h"
 #include "reports/table.h"
-#include "reports/terminal.h"
 
 namespace mneme {
 namespace {

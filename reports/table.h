@@ -8,8 +8,8 @@
 
 #include <string>
 
+#include "harness/terminal.h"
 #include "reports/boards.h"
-#include "reports/terminal.h"
 
 namespace mneme {
 

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <map>
 #include <set>
 #include <string>
 #include <thread>
@@ -16,6 +15,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "tasks/leak_probes.h"
 
 namespace mneme {
 namespace {
@@ -385,43 +385,37 @@ absl::Status CheckScores(const Task& task) {
   return absl::OkStatus();
 }
 
-absl::Status CheckPositionTellsNothing(const Task& task) {
-  const uint64_t examples = Examples(task, 4000);
-  std::vector<std::map<int32_t, int>> counts(task.length());
-  Example example;
-  for (uint64_t index = 0; index < examples; ++index) {
-    task.Generate(Split::kTrain, 3, index, &example);
-    for (int64_t t = 0; t < task.length(); ++t) {
-      if (example.targets[t] != kUnscored) ++counts[t][example.targets[t]];
+absl::Status CheckLeaks(const Task& task) {
+  const LeakFloors floors = task.Floors();
+  // Looking into a bag takes a while where every position is scored.
+  constexpr uint64_t kMostScored = 20'000;
+  const uint64_t scored =
+      ScoredTargets(Generate(task, Split::kTrain, 3, 0)).size();
+  const uint64_t examples = std::clamp<uint64_t>(
+      kMostScored / std::max<uint64_t>(scored, 1), 1, Examples(task, 4000));
+  const LeakScores scores = ScoreLeakProbes(task, /*seed=*/3, examples);
+  struct Line {
+    const char* model;
+    double score, floor;
+  };
+  for (const Line& line :
+       {Line{"the position of a question", scores.position, floors.position},
+        Line{"a bag of the tokens up to it", scores.bag, floors.bag},
+        Line{"the last three tokens", scores.ngram, floors.ngram}}) {
+    if (!(line.floor >= 0 && line.floor <= 1)) {
+      return Broken("the floor of ", line.model, " is ", line.floor,
+                    ", not in 0..1");
     }
-  }
-  std::vector<int32_t> guess(task.length());  // by position
-  for (int64_t t = 0; t < task.length(); ++t) {
-    int most = 0;
-    for (const auto& [target, count] : counts[t]) {
-      if (count > most) guess[t] = target;
-      most = std::max(most, count);
+    // A score within 0..1 of mean m has variance m (1 - m) at most. Five
+    // standard errors, and one example for the tails of very small chances.
+    const double n = static_cast<double>(examples);
+    const double bound =
+        line.floor + 5 * std::sqrt(line.floor * (1 - line.floor) / n) + 1 / n;
+    if (line.score > bound) {
+      return Broken("who knows ", line.model, " and no more scores ",
+                    line.score, "; the task declares ", line.floor,
+                    " (Task::Floors) and noise is ", bound - line.floor);
     }
-  }
-
-  double total = 0;
-  for (uint64_t index = 0; index < examples; ++index) {
-    task.Generate(Split::kValidation, 3, index, &example);
-    std::vector<int32_t> predictions;
-    for (int64_t t = 0; t < task.length(); ++t) {
-      if (example.targets[t] != kUnscored) predictions.push_back(guess[t]);
-    }
-    total += task.Score(example, predictions);
-  }
-  // A score within 0..1 of mean m has variance m (1 - m) at most. Five standard
-  // errors, and one example for the tails of very small chances.
-  const double chance = task.ChanceScore();
-  const double bound =
-      chance + 5 * std::sqrt(chance * (1 - chance) / examples) + 1.0 / examples;
-  if (total / examples > bound) {
-    return Broken("the most frequent target of each position scores ",
-                  total / examples, ", chance is ", chance, " and noise ",
-                  bound - chance);
   }
   return absl::OkStatus();
 }

@@ -50,11 +50,9 @@ absl::Status CheckRanges(const Task& task);
 // ones alone no more than that. Details are in 0..1 and have names.
 absl::Status CheckScores(const Task& task);
 
-// Knowing a position and nothing of the tokens, one does no better than chance:
-// the most frequent target at each position, learned on training data, is
-// scored on validation data. A shuffle that is the same for all examples, say,
-// would show here.
-absl::Status CheckPositionTellsNothing(const Task& task);
+// Models without a memory (leak_probes.h) score no more than Task::Floors
+// declares, beyond noise.
+absl::Status CheckLeaks(const Task& task);
 
 }  // namespace mneme
 

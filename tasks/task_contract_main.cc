@@ -100,8 +100,8 @@ TEST_P(TaskProfileContractTest, Scores) {
   EXPECT_EQ(CheckScores(*task_), absl::OkStatus());
 }
 
-TEST_P(TaskProfileContractTest, PositionTellsNothing) {
-  EXPECT_EQ(CheckPositionTellsNothing(*task_), absl::OkStatus());
+TEST_P(TaskProfileContractTest, NothingLeaks) {
+  EXPECT_EQ(CheckLeaks(*task_), absl::OkStatus());
 }
 
 std::string TestName(const testing::TestParamInfo<TaskProfile>& info) {

@@ -82,7 +82,7 @@ TEST(TaskContractTest, AnHonestTaskPasses) {
   EXPECT_EQ(CheckPure(Honest(), Honest()), absl::OkStatus());
   EXPECT_EQ(CheckStreamsDiffer(Honest()), absl::OkStatus());
   EXPECT_EQ(CheckScores(Honest()), absl::OkStatus());
-  EXPECT_EQ(CheckPositionTellsNothing(Honest()), absl::OkStatus());
+  EXPECT_EQ(CheckLeaks(Honest()), absl::OkStatus());
 }
 
 TEST(TaskContractTest, IllFormedExamplesAreFound) {
@@ -285,7 +285,35 @@ TEST(TaskContractTest, TargetsThatDependOnThePositionAreFound) {
   const Altered task([](Split, uint64_t, uint64_t index, Example* e) {
     if (index % 8 == 0) e->targets[5] = 7;
   });
-  EXPECT_BROKEN(CheckPositionTellsNothing(task), "most frequent target");
+  EXPECT_BROKEN(CheckLeaks(task), "who knows the position of a question");
+}
+
+// The leak of a key that has the same value in all examples.
+TEST(TaskContractTest, TargetsThatDependOnTheQuestionAreFound) {
+  const Altered task([](Split, uint64_t, uint64_t, Example* e) {
+    e->targets[5] = (e->tokens[5] + 20) % kVocabulary;
+  });
+  EXPECT_BROKEN(CheckLeaks(task), "who knows the last three tokens");
+}
+
+// The leak of answers that are said more often than other tokens.
+TEST(TaskContractTest, TargetsThatDependOnCountsAreFound) {
+  const Altered task([](Split, uint64_t, uint64_t, Example* e) {
+    e->tokens[2] = e->tokens[3] = e->tokens[0];
+  });
+  EXPECT_BROKEN(CheckLeaks(task), "who knows a bag of the tokens");
+}
+
+TEST(TaskContractTest, WhatIsDeclaredIsNoLeak) {
+  class Open : public Altered {
+   public:
+    using Altered::Altered;
+    LeakFloors Floors() const override { return {0.02, 1, 0.5}; }
+  };
+  EXPECT_EQ(CheckLeaks(Open([](Split, uint64_t, uint64_t, Example* e) {
+              e->tokens[2] = e->tokens[3] = e->tokens[0];
+            })),
+            absl::OkStatus());
 }
 
 TaskPlugin HonestPlugin() {

@@ -27,6 +27,16 @@ class TaskRandom {
     return Random(seed, streams_[static_cast<size_t>(split)], index);
   }
 
+  // Four numbers of any place in an example, at a cost that does not depend on
+  // the place: what stands there can be drawn without what stands before it.
+  // They are none of those that ForExample's generator gives, which have 0 for
+  // the counter's third word.
+  std::array<uint64_t, 4> AtPlace(Split split, uint64_t seed, uint64_t index,
+                                  uint64_t place) const {
+    return Threefry4x64({index, place, 1, 0},
+                        {seed, streams_[static_cast<size_t>(split)], 0, 0});
+  }
+
  private:
   std::array<uint64_t, 3> streams_;  // by split
 };

@@ -32,5 +32,23 @@ TEST(TaskRandomTest, TasksSplitsSeedsAndIndicesDiffer) {
   EXPECT_EQ(words.size(), 2 * 3 * 3 * 3);
 }
 
+TEST(TaskRandomTest, PlacesHaveNumbersOfTheirOwn) {
+  const TaskRandom random("mqar");
+  std::set<uint64_t> words;
+  for (const uint64_t index : {0, 1}) {
+    for (uint64_t place = 0; place < 10; ++place) {
+      for (const uint64_t word :
+           random.AtPlace(Split::kTrain, 3, index, place)) {
+        words.insert(word);
+      }
+    }
+    Random example = random.ForExample(Split::kTrain, 3, index);
+    for (int i = 0; i < 40; ++i) words.insert(example.Next());
+  }
+  EXPECT_EQ(words.size(), 2 * (10 * 4 + 40));
+  EXPECT_EQ(random.AtPlace(Split::kTrain, 3, 1, 1'000'000),
+            random.AtPlace(Split::kTrain, 3, 1, 1'000'000));
+}
+
 }  // namespace
 }  // namespace mneme

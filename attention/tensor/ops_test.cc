@@ -184,7 +184,7 @@ TEST(Ops, DropoutDropsAPartAndKeepsTheMean) {
   }
   // Within five standard deviations.
   EXPECT_NEAR(dropped, 0.25 * kNumbers, 5 * std::sqrt(0.1875 * kNumbers));
-  EXPECT_DOUBLE_EQ(sum, (kNumbers - dropped) / 0.75);
+  EXPECT_NEAR(sum, (kNumbers - dropped) / 0.75, 1e-6);
   EXPECT_EQ(Dropout(x, 0, 1, 0).value().ToDoubles(), ones.ToDoubles());
   CheckGradients({Normals({2, 3, 5}, 1)},
                  [](const auto& v) { return Dropout(v[0], 0.5, 3, 7); });

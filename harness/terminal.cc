@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "reports/terminal.h"
+#include "harness/terminal.h"
 
 #include <sys/ioctl.h>
 #include <unistd.h>

@@ -2,8 +2,8 @@
 //
 // What the terminal behind a stream can show.
 
-#ifndef MNEME_REPORTS_TERMINAL_H_
-#define MNEME_REPORTS_TERMINAL_H_
+#ifndef MNEME_HARNESS_TERMINAL_H_
+#define MNEME_HARNESS_TERMINAL_H_
 
 namespace mneme {
 
@@ -23,4 +23,4 @@ TerminalStyle DetectTerminal(int file_descriptor);
 
 }  // namespace mneme
 
-#endif  // MNEME_REPORTS_TERMINAL_H_
+#endif  // MNEME_HARNESS_TERMINAL_H_

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every profile of every task can be run: its settings exist and are in range.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "attention/variant.h"
+#include "gtest/gtest.h"
+#include "harness/settings.h"
+#include "tasks/task.h"
+
+namespace mneme {
+namespace {
+
+TEST(Profiles, OfEveryTaskResolve) {
+  const VariantDescriptor variant;  // without options of its own
+  ASSERT_FALSE(Tasks().Names().empty());
+  for (const std::string& name : Tasks().Names()) {
+    const TaskPlugin& plugin = **Tasks().Find(name);
+    std::vector<std::string> profiles = {"quick", "smoke", "standard"};
+    for (const TaskProfile& profile : plugin.descriptor.profiles) {
+      profiles.push_back(profile.name);
+    }
+    for (const std::string& profile : profiles) {
+      SCOPED_TRACE(name + " " + profile);
+      const auto settings =
+          ResolveSettings(variant, plugin.descriptor, profile, {});
+      ASSERT_TRUE(settings.ok()) << settings.status();
+      const auto task = plugin.make(settings->task);
+      EXPECT_TRUE(task.ok()) << task.status();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace mneme
