@@ -3,15 +3,16 @@
 // BaseConv as in Zoology's own models (arXiv 2312.04927, section 5 and figure
 // 2): of the normalised input u,
 //
-//   y_t = (sum_j h_j u_{t-j} + c) * (W u_t + b) + u_t   (channel by channel),
+//   y_t = (sum_j h_j u_{t-j} + e_t) * (W u_t + b) + u_t   (channel by channel).
 //
-// where the filter h is short in the first, third, ... layer, with a bias c,
-// and as long as the sequence in the others, as a function of the position:
+// In the first, third, ... layer the filter h is short, and e is a bias. In the
+// others it is as long as the sequence and a function of the position,
 //
 //   h_j = W_2 relu(W_1 (j / (L - 1), cos p, -sin p) + b_1) + b_2,
-//   p = 1e-4 * 2 pi j / L,   sixteen hidden numbers,
+//   p = 1e-4 * 2 pi j / L,   with sixteen hidden numbers,
 //
-// where the long one has 1 in place of c / u: its own token is added once more.
+// and e_t = u_t: that convolution skips itself, too.
+//
 // There is no activation and no output projection. Initial values are those of
 // dense layers and convolutions, +-in^-1/2, unless the model draws them again.
 //
