@@ -15,6 +15,7 @@
 #include "harness/environment.h"
 #include "harness/long_sequences.h"
 #include "harness/model.h"
+#include "harness/rate_search.h"
 #include "harness/record.h"
 #include "harness/reference_memory.h"
 #include "harness/score_sheet.h"
@@ -56,8 +57,28 @@ void StoreTraining(const TrainResult& result, const Task& task,
   }
   metrics->set_chance_accuracy(task.ChanceScore());
   metrics->set_context_guess_accuracy(task.ContextGuessScore());
-  timing->set_train_seconds(result.seconds);
-  timing->set_generation_seconds(result.generation_seconds);
+}
+
+void StoreAttempts(const RateSearch& search, const Task& task,
+                   ResultRecord* record) {
+  Metrics* metrics = record->mutable_metrics();
+  metrics->set_learning_rate(search.attempts[search.best].learning_rate);
+  double seconds = 0, generation_seconds = 0, examples = 0;
+  for (const Attempt& attempt : search.attempts) {
+    RateAttempt* stored = metrics->add_attempts();
+    stored->set_learning_rate(attempt.learning_rate);
+    stored->set_validation_accuracy(attempt.result.validation_accuracy);
+    stored->set_validation_loss(attempt.result.validation_loss);
+    stored->set_steps(attempt.result.steps);
+    stored->set_diverged(attempt.result.diverged);
+    seconds += attempt.result.seconds;
+    generation_seconds += attempt.result.generation_seconds;
+    examples += static_cast<double>(attempt.result.examples);
+  }
+  Timing* timing = record->mutable_timing();
+  timing->set_train_seconds(seconds);
+  timing->set_generation_seconds(generation_seconds);
+  timing->set_train_tokens_per_second(examples * task.length() / seconds);
 }
 
 void StoreScore(const Score& score, const Task& task, LengthScore* to) {
@@ -125,6 +146,7 @@ void TestLonger(const Model& model, const TaskPlugin& plugin,
   LengthTestOptions options;
   options.piece = settings.train.Int("stream_piece");
   options.bytes_per_token = CacheBytesPerToken(settings);
+  options.average = AverageOf(settings.train);
   int64_t length = record->metrics().lengths(0).length();
   for (int64_t i = 0; i < doublings; ++i) {
     length *= 2;
@@ -217,6 +239,7 @@ absl::StatusOr<Cell> Resolve(const CellRequest& request) {
       ResolveSettings((*variant)->descriptor, (*plugin)->descriptor,
                       request.profile, request.set);
   if (!settings.ok()) return settings.status();
+  if (absl::Status s = CheckTrainOptions(settings->train); !s.ok()) return s;
   auto task = (*plugin)->make(settings->task);
   if (!task.ok()) return task.status();
   return Cell{*variant, *plugin, *std::move(settings), *std::move(task)};
@@ -235,11 +258,14 @@ absl::Status Compute(const CellRequest& request, const Cell& cell,
                      " looks ahead, and this task's later tokens give answers "
                      "away"));
   }
-  auto model = Model::Create(
-      variant, settings.variant, settings.model, task.vocabulary(),
-      task.length(), DType::kFloat32, request.seed,
-      task.AnswersFromLastToken() ? Readout::kLastPosition
-                                  : Readout::kEachPosition);
+  const auto make_model = [&] {
+    return Model::Create(variant, settings.variant, settings.model,
+                         task.vocabulary(), task.length(), DType::kFloat32,
+                         request.seed,
+                         task.AnswersFromLastToken() ? Readout::kLastPosition
+                                                     : Readout::kEachPosition);
+  };
+  auto model = make_model();
   if (!model.ok()) return model.status();
   record->set_parameters((*model)->parameters().elements());
   if (variant.descriptor.streaming) {
@@ -248,30 +274,32 @@ absl::Status Compute(const CellRequest& request, const Cell& cell,
     record->set_state_bytes(state->bytes);
     record->set_state_tokens(state->tokens);
   }
-  Trainer trainer(model->get(), &task, settings.train, request.seed,
-                  request.threads);
-  absl::StatusOr<TrainResult> trained = trainer.Train(progress);
-  if (!trained.ok()) return trained.status();
-  StoreTraining(*trained, task, record);
-  const double tokens = static_cast<double>(trained->steps) *
-                        settings.train.Int("batch") * task.length();
-  record->mutable_timing()->set_train_tokens_per_second(tokens /
-                                                        trained->seconds);
-  if (trained->diverged) {
+  absl::StatusOr<RateSearch> search =
+      TrainAtRates(make_model, task, settings.train, request.seed,
+                   request.threads, progress);
+  if (!search.ok()) return search.status();
+  const TrainResult& trained = search->attempts[search->best].result;
+  StoreTraining(trained, task, record);
+  StoreAttempts(*search, task, record);
+  if (trained.diverged) {
+    const size_t rates = search->attempts.size();
     record->set_status(STATUS_DIVERGED);
-    record->set_status_step(trained->steps);
-    record->set_status_message(
-        absl::StrCat("the loss became non-finite at step ", trained->steps));
+    record->set_status_step(trained.steps);
+    record->set_status_message(absl::StrCat(
+        "the loss became non-finite at step ", trained.steps,
+        rates == 1 ? "" : absl::StrCat(", and so at all ", rates, " rates")));
     return absl::OkStatus();
   }
+  Trainer tester(search->model.get(), &task, settings.train, request.seed,
+                 request.threads);
   absl::StatusOr<Score> score =
-      trainer.Evaluate(Split::kTest, settings.train.Int("test_examples"));
+      tester.Evaluate(Split::kTest, settings.train.Int("test_examples"));
   if (!score.ok()) return score.status();
   if (!std::isfinite(score->loss)) {
     record->set_status(STATUS_DIVERGED);
-    record->set_status_step(trained->steps);
+    record->set_status_step(trained.steps);
     record->set_status_message(absl::StrCat(
-        "the test loss is not finite after ", trained->steps, " steps"));
+        "the test loss is not finite after ", trained.steps, " steps"));
     return absl::OkStatus();
   }
   Metrics* metrics = record->mutable_metrics();
@@ -280,8 +308,8 @@ absl::Status Compute(const CellRequest& request, const Cell& cell,
   metrics->set_loss(score->loss);
   metrics->set_test_examples(score->examples);
   StoreScore(*score, task, metrics->add_lengths());
-  TestLonger(**model, *cell.plugin, settings, request.seed, trainer.pool(),
-             record);
+  TestLonger(*search->model, *cell.plugin, settings, request.seed,
+             tester.pool(), record);
   StoreReferences(task, settings, request.seed, record);
   record->set_status(STATUS_OK);
   return absl::OkStatus();

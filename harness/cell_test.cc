@@ -175,6 +175,49 @@ TEST(Cell, DivergenceIsARecordedStatus) {
   EXPECT_NE(record.status_message().find("step"), std::string::npos);
 }
 
+TEST(Cell, ARateThatDivergesLoses) {
+  const ResultRecord record = RunOk(Request(
+      "linear", {"train.learning_rate=0.01", "train.rates=2",
+                 "train.rate_factor=1000", "train.clip_norm=0",
+                 "train.steps=3000", "train.warmup=0", "train.weight_decay=10",
+                 "train.eval_every=3000", "train.stop_accuracy=0"}));
+  EXPECT_EQ(record.status(), STATUS_OK) << record.status_message();
+  const Metrics& metrics = record.metrics();
+  ASSERT_EQ(metrics.attempts_size(), 2);
+  EXPECT_DOUBLE_EQ(metrics.attempts(1).learning_rate(), 10);
+  EXPECT_TRUE(metrics.attempts(1).diverged());
+  EXPECT_FALSE(metrics.attempts(0).diverged());
+  EXPECT_EQ(metrics.learning_rate(), 0.01);
+  EXPECT_EQ(metrics.steps(), metrics.attempts(0).steps());
+  EXPECT_EQ(metrics.validation_accuracy(),
+            metrics.attempts(0).validation_accuracy());
+}
+
+TEST(Cell, SettingsThatContradictEachOtherAreErrors) {
+  const auto error = [](const std::vector<std::string>& set) {
+    return std::string(CheckCell(Request("softmax", set)).message());
+  };
+  EXPECT_NE(error({"schedule=epoch_cosine"}).find("train_examples"),
+            std::string::npos);
+  EXPECT_NE(error({"min_learning_rate=1"}).find("learning_rate"),
+            std::string::npos);
+  EXPECT_NE(error({"rates=9", "rate_factor=10"}).find("rates"),
+            std::string::npos);
+}
+
+TEST(Cell, EveryProfileOfEveryTaskCanBeRun) {
+  for (const std::string& name : Tasks().Names()) {
+    CellRequest request = Request("softmax");
+    request.task = name;
+    for (const TaskProfile& p : (*Tasks().Find(name))->descriptor.profiles) {
+      request.profile = p.name;
+      EXPECT_TRUE(CheckCell(request).ok()) << name << ", " << p.name;
+    }
+    request.profile = "standard";
+    EXPECT_TRUE(CheckCell(request).ok()) << name << ", standard";
+  }
+}
+
 TEST(Cell, WhatAVariantCannotDoIsARecordedStatus) {
   Variant variant;
   variant.descriptor.name = "testing_only";

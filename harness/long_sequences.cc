@@ -161,7 +161,7 @@ absl::StatusOr<LengthTest> TestAtLength(const Model& model, const Task& task,
     readers.push_back(
         std::make_unique<Reader>(model, task, seed, options.piece));
   }
-  ScoreSheet sheet(&task);
+  ScoreSheet sheet(&task, options.average);
   ReferenceSheet references(&task, options.bytes_per_token);
   // Bounds memory: examples are answered, scored in order, and forgotten.
   const int64_t at_once = pool->threads();

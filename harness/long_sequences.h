@@ -27,6 +27,7 @@ struct LengthTestOptions {
   int64_t examples = 1;
   // Tokens read at once; 1 decodes token by token, in the recurrent form.
   int64_t piece = 1024;
+  Average average = Average::kExamples;
   // What one token takes in a cache of keys and values, for the references.
   int64_t bytes_per_token = 1;
   // A state that would become larger than this is not tried.

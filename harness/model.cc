@@ -13,8 +13,29 @@ namespace mneme {
 namespace {
 
 constexpr double kNormEps = 1e-5;
-constexpr double kPositionDeviation = 0.02;  // as GPT-2
+constexpr double kDeviation = 0.02;  // as GPT-2
 constexpr int64_t kReadoutFactor = 4;
+
+// Draws the weights of all dense layers again, whatever their mechanisms' own
+// initial values are.
+void RedrawDense(const std::string& how, int64_t layers,
+                 ParameterSet* parameters) {
+  for (const auto& parameter : parameters->all()) {
+    Parameter* p = parameter.get();
+    const bool matrix = p->role == Role::kDense || p->role == Role::kResidual;
+    if (how == "uniform" && matrix) {
+      const double in = static_cast<double>(p->value.dim(0));
+      parameters->Redraw(Init::Uniform(1 / std::sqrt(in)), p);
+    } else if (how == "normal" && matrix) {
+      // Two additions to the residual stream a layer, as in GPT-2.
+      const double shrink =
+          p->role == Role::kResidual ? 1 / std::sqrt(2.0 * layers) : 1;
+      parameters->Redraw(Init::Normal(shrink * kDeviation), p);
+    } else if (how == "normal" && p->role == Role::kBias) {
+      parameters->Redraw(Init::Zeros(), p);
+    }
+  }
+}
 
 // The sinusoids of "Attention is all you need" (arXiv 1706.03762, section 3.5)
 // for the given positions: [positions.size(), width].
@@ -52,7 +73,21 @@ const std::vector<OptionSpec>& ModelOptionSpecs() {
       // making tokens distinct; at 1 softmax does not start within it.
       OptionSpec::Real("embedding_deviation", 0.0625, 1e-6, 10,
                        "standard deviation of initial token embeddings"),
-      OptionSpec::Bool("positions", false, "learned absolute positions")};
+      OptionSpec::Bool("positions", false, "learned absolute positions"),
+      OptionSpec::Choice("mlp", "gelu", {"gelu", "swiglu", "norm"},
+                         "what follows a mixer: an MLP of mlp_factor; a gated "
+                         "one of 2/3 of that, up to the next multiple of 16; "
+                         "or the norm, as where the MLP is the identity"),
+      OptionSpec::Bool("norm_bias", false, "biases in the model's norms"),
+      OptionSpec::Real("embedding_dropout", 0, 0, 0.99,
+                       "part of the embeddings that training drops"),
+      OptionSpec::Choice("init", "own", {"own", "normal", "uniform"},
+                         "of dense layers: as each mechanism's paper says; "
+                         "normal as GPT-2's (0.02, less for a mixer's output, "
+                         "biases 0); uniform on +-in^-1/2"),
+      OptionSpec::Int("init_layers", 0, 0, 1024,
+                      "how many layers initial values that depend on depth "
+                      "reckon with; 0: as many as there are")};
   return *specs;
 }
 
@@ -73,15 +108,17 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(
     const Options& options, int64_t vocabulary, int64_t max_length, DType dtype,
     uint64_t seed, Readout readout) {
   const int64_t width = options.Int("width"), heads = options.Int("heads"),
-                layers = options.Int("layers"),
-                hidden = options.Int("mlp_factor") * width;
+                layers = options.Int("layers");
+  const std::string mlp = options.Choice("mlp");
+  int64_t hidden = options.Int("mlp_factor") * width;
+  if (mlp == "swiglu") hidden = (hidden * 2 / 3 + 15) / 16 * 16;
   if (width % heads != 0) {
     return absl::InvalidArgumentError(absl::StrCat(
         "model.heads = ", heads, " must divide model.width = ", width));
   }
   auto model = std::unique_ptr<Model>(new Model(dtype, seed));
   ParameterSet& parameters = model->parameters_;
-  const Init ones = Init::Constant(1);
+  model->embedding_dropout_ = options.Real("embedding_dropout");
   model->embedding_ =
       parameters.Add("embedding", {vocabulary, width},
                      Init::Normal(options.Real("embedding_deviation")),
@@ -89,19 +126,32 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(
   if (options.Bool("positions")) {
     model->positions_ =
         parameters.Add("positions", {max_length, width},
-                       Init::Normal(kPositionDeviation), /*decay=*/false);
+                       Init::Normal(kDeviation), /*decay=*/false);
   }
+  const auto dense = [&](const std::string& name, int64_t in, int64_t out,
+                         Role role) {
+    Parameter* added = parameters.Add(name, {in, out},
+                                      Init::Uniform(1 / std::sqrt(double(in))));
+    added->role = role;
+    return added;
+  };
+  const auto zeros = [&](const std::string& name, int64_t n) {
+    Parameter* added =
+        parameters.Add(name, {n}, Init::Zeros(), /*decay=*/false);
+    added->role = Role::kBias;
+    return added;
+  };
   for (int64_t layer = 0; layer < layers; ++layer) {
     const std::string name = absl::StrCat("block", layer);
     Block block;
-    block.mixer_gain =
-        parameters.Add(name + ".mixer_norm", {width}, ones, /*decay=*/false);
+    block.mixer_norm = model->AddNorm(name + ".mixer_norm", options);
     MixerConfig config;
     config.width = width;
     config.heads = heads;
     config.max_length = max_length;
     config.layer = static_cast<int>(layer);
-    config.layers = static_cast<int>(layers);
+    const int64_t reckoned = options.Int("init_layers");
+    config.layers = static_cast<int>(reckoned > 0 ? reckoned : layers);
     config.short_conv = options.Int("short_conv");
     config.options = variant_options;
     config.name = name + ".mixer";
@@ -109,45 +159,56 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(
     absl::StatusOr<std::unique_ptr<Mixer>> mixer = variant.make_mixer(config);
     if (!mixer.ok()) return mixer.status();
     block.mixer = *std::move(mixer);
-    if (hidden > 0) {
-      block.mlp_gain =
-          parameters.Add(name + ".mlp_norm", {width}, ones, /*decay=*/false);
-      block.mlp_in =
-          parameters.Add(name + ".mlp_in", {width, hidden},
-                         Init::Uniform(1 / std::sqrt(double(width))));
-      block.mlp_bias = parameters.Add(name + ".mlp_bias", {hidden},
-                                      Init::Zeros(), /*decay=*/false);
-      block.mlp_out =
-          parameters.Add(name + ".mlp_out", {hidden, width},
-                         Init::Uniform(1 / std::sqrt(double(hidden))));
+    if (mlp == "norm" || hidden > 0) {
+      block.mlp_norm = model->AddNorm(name + ".mlp_norm", options);
+    }
+    if (mlp != "norm" && hidden > 0) {
+      block.mlp_in = dense(name + ".mlp_in", width, hidden, Role::kDense);
+      if (mlp == "swiglu") {
+        block.mlp_gate = dense(name + ".mlp_gate", width, hidden, Role::kDense);
+      } else {
+        block.mlp_bias = zeros(name + ".mlp_bias", hidden);
+      }
+      block.mlp_out = dense(name + ".mlp_out", hidden, width, Role::kResidual);
     }
     model->blocks_.push_back(std::move(block));
   }
   if (readout == Readout::kLastPosition) {
     const int64_t inner = kReadoutFactor * width;
-    model->readout_in_ =
-        parameters.Add("readout_in", {width, inner},
-                       Init::Uniform(1 / std::sqrt(double(width))));
-    model->readout_bias_ =
-        parameters.Add("readout_bias", {inner}, Init::Zeros(), /*decay=*/false);
-    model->readout_out_ =
-        parameters.Add("readout_out", {inner, width},
-                       Init::Uniform(1 / std::sqrt(double(inner))));
+    model->readout_in_ = dense("readout_in", width, inner, Role::kDense);
+    model->readout_bias_ = zeros("readout_bias", inner);
+    model->readout_out_ = dense("readout_out", inner, width, Role::kDense);
   }
-  model->final_gain_ =
-      parameters.Add("final_norm", {width}, ones, /*decay=*/false);
+  model->final_norm_ = model->AddNorm("final_norm", options);
   if (!parameters.status().ok()) return parameters.status();
+  RedrawDense(options.Choice("init"), layers, &parameters);
   return model;
 }
 
-Variable Model::Normalised(Variable x, const Parameter* gain) const {
+Model::NormWeights Model::AddNorm(const std::string& name,
+                                  const Options& options) {
+  const int64_t width = options.Int("width");
+  NormWeights norm;
+  norm.gain =
+      parameters_.Add(name, {width}, Init::Constant(1), /*decay=*/false);
+  if (options.Bool("norm_bias")) {
+    norm.bias = parameters_.Add(name + "_bias", {width}, Init::Zeros(),
+                                /*decay=*/false);
+  }
+  return norm;
+}
+
+Variable Model::Normalised(Variable x, const NormWeights& norm) const {
   if (!x.valid()) return x;
-  return Norm(kernels::NormKind::kLayer, x, x.tape()->Use(*gain), {}, kNormEps);
+  Tape* tape = x.tape();
+  return Norm(kernels::NormKind::kLayer, x, tape->Use(*norm.gain),
+              norm.bias == nullptr ? Variable() : tape->Use(*norm.bias),
+              kNormEps);
 }
 
 Variable Model::Hidden(Tape* tape, absl::Span<const int32_t> tokens,
                        int64_t batch, int64_t length, Form form,
-                       ModelState* state) const {
+                       ModelState* state, const Noise* noise) const {
   Variable x = Embedding(tape->Use(*embedding_), tokens, batch, length);
   if (positions_ != nullptr) {
     const int64_t first = state == nullptr ? 0 : state->layer(0)->position();
@@ -157,23 +218,33 @@ Variable Model::Hidden(Tape* tape, absl::Span<const int32_t> tokens,
     }
     x = Add(x, Embedding(tape->Use(*positions_), ids, batch, length));
   }
+  if (noise != nullptr) {
+    x = Dropout(x, embedding_dropout_, noise->seed, noise->first);
+  }
   CrossLayer shared;
   for (size_t i = 0; i < blocks_.size(); ++i) {
     const Block& block = blocks_[i];
     MixerCall call;
     call.residual = x;
-    call.x = Normalised(x, block.mixer_gain);
+    call.x = Normalised(x, block.mixer_norm);
     call.form = form;
     call.state = state == nullptr ? nullptr : state->layer(i);
     call.shared = &shared;
     x = block.mixer->Forward(call);
     if (call.state != nullptr) call.state->Advance(length);
     if (block.mlp_in != nullptr) {
-      Variable hidden =
-          Linear(Normalised(x, block.mlp_gain), tape->Use(*block.mlp_in),
-                 tape->Use(*block.mlp_bias));
-      x = LinearResidual(x, Map(kernels::Unary::kGelu, hidden),
-                         tape->Use(*block.mlp_out));
+      Variable normalised = Normalised(x, block.mlp_norm), hidden;
+      if (block.mlp_gate != nullptr) {
+        hidden = SiluGate(Linear(normalised, tape->Use(*block.mlp_in)),
+                          Linear(normalised, tape->Use(*block.mlp_gate)));
+      } else {
+        hidden = Map(kernels::Unary::kGelu,
+                     Linear(normalised, tape->Use(*block.mlp_in),
+                            tape->Use(*block.mlp_bias)));
+      }
+      x = LinearResidual(x, hidden, tape->Use(*block.mlp_out));
+    } else if (block.mlp_norm.gain != nullptr) {
+      x = Add(x, Normalised(x, block.mlp_norm));
     }
   }
   return x;
@@ -203,7 +274,7 @@ Variable Model::Logits(Variable hidden, absl::Span<const int64_t> rows) const {
   Variable chosen =
       Normalised(readout_in_ == nullptr ? GatherRows(hidden, rows)
                                         : FromLastPosition(hidden, rows),
-                 final_gain_);
+                 final_norm_);
   if (!chosen.valid()) return chosen;
   return LinearTransposed(chosen, chosen.tape()->Use(*embedding_));
 }

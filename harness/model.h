@@ -3,9 +3,15 @@
 // The backbone every variant is compared in: token embedding, pre-norm blocks
 // of mixer and optional MLP, a final norm, and a head tied to the embedding.
 //
-//   x = E[tokens] (+ P[positions])
-//   for each layer:  x = x + mixer(norm(x));  x = x + W2 gelu(W1 norm(x))
+//   x = dropout(E[tokens] (+ P[positions]))
+//   for each layer:  x = x + mixer(norm(x));  x = x + mlp(norm(x))
 //   logits = norm(x) E^T, only at the rows that are scored
+//
+// where mlp(y) is W2 gelu(W1 y + b), or SwiGLU (arXiv 2002.05202), W2 (silu(W3
+// y)
+// * W1 y), or y itself: Zoology's blocks "without an MLP" (arXiv 2312.04927)
+// are those, and by its scale the added norm decides how much first embeddings
+// count.
 //
 // Nothing but the mixer moves information between tokens.
 
@@ -63,10 +69,18 @@ class Model {
       const Options& model_options, int64_t vocabulary, int64_t max_length,
       DType dtype, uint64_t seed, Readout readout = Readout::kEachPosition);
 
+  // What dropout draws in training: see Dropout in ops.h.
+  struct Noise {
+    uint64_t seed;
+    uint64_t first;  // no two sequences of a training have the same number
+  };
+
   // Final hidden rows [batch, length, width] for batch * length tokens.
   // state is null, or continues from earlier tokens of the same sequences.
+  // Without noise nothing is dropped.
   Variable Hidden(Tape* tape, absl::Span<const int32_t> tokens, int64_t batch,
-                  int64_t length, Form form, ModelState* state) const;
+                  int64_t length, Form form, ModelState* state,
+                  const Noise* noise = nullptr) const;
 
   // Logits [rows.size(), vocabulary] of the given rows of hidden, which are
   // numbered through the batch.
@@ -79,18 +93,25 @@ class Model {
   const ParameterSet& parameters() const { return parameters_; }
 
  private:
+  struct NormWeights {
+    const Parameter* gain = nullptr;
+    const Parameter* bias = nullptr;  // may be null
+  };
   struct Block {
-    const Parameter* mixer_gain;
+    NormWeights mixer_norm;
     std::unique_ptr<Mixer> mixer;
-    // Without an MLP all of these are null.
-    const Parameter* mlp_gain = nullptr;
+    // Without an MLP all of these are null; where the norm stands in its place,
+    // all but mlp_norm.
+    NormWeights mlp_norm;
     const Parameter* mlp_in = nullptr;
+    const Parameter* mlp_gate = nullptr;  // of the gated one, in bias's place
     const Parameter* mlp_bias = nullptr;
     const Parameter* mlp_out = nullptr;
   };
 
   Model(DType dtype, uint64_t seed) : parameters_(dtype, seed) {}
-  Variable Normalised(Variable x, const Parameter* gain) const;
+  NormWeights AddNorm(const std::string& name, const Options& options);
+  Variable Normalised(Variable x, const NormWeights& norm) const;
   // For rows that name positions, what the last position knows of them.
   Variable FromLastPosition(Variable hidden,
                             absl::Span<const int64_t> rows) const;
@@ -98,7 +119,8 @@ class Model {
   ParameterSet parameters_;
   const Parameter* embedding_ = nullptr;
   const Parameter* positions_ = nullptr;  // null without learned positions
-  const Parameter* final_gain_ = nullptr;
+  NormWeights final_norm_;
+  double embedding_dropout_ = 0;
   std::vector<Block> blocks_;
   // Of Readout::kLastPosition; null without.
   const Parameter* readout_in_ = nullptr;

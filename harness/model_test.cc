@@ -42,9 +42,12 @@ template <typename Body>
 void ForEachModel(const Body& body) {
   for (const std::string& name : Variants().Names()) {
     for (const OptionValues& values :
-         {OptionValues{}, OptionValues{{"mlp_factor", "2"},
-                                       {"positions", "true"},
-                                       {"short_conv", "0"}}}) {
+         {OptionValues{},
+          OptionValues{
+              {"mlp_factor", "2"}, {"positions", "true"}, {"short_conv", "0"}},
+          OptionValues{
+              {"mlp", "swiglu"}, {"mlp_factor", "1"}, {"norm_bias", "true"}},
+          OptionValues{{"mlp", "norm"}, {"init", "normal"}}}) {
       SCOPED_TRACE(name);
       body(**Variants().Find(name), values);
     }
@@ -179,6 +182,70 @@ TEST(Model, DecodesAsItPrefills) {
     }
     EXPECT_GT(state->SerializedBytes(), 0);
   });
+}
+
+// The standard deviation of a parameter's values.
+double Deviation(const Model& model, const std::string& name) {
+  for (const auto& p : model.parameters().all()) {
+    if (p->name != name) continue;
+    double sum = 0;
+    for (double x : p->value.ToDoubles()) sum += x * x;
+    return std::sqrt(sum / p->value.elements());
+  }
+  ADD_FAILURE() << "no parameter " << name;
+  return 0;
+}
+
+TEST(Model, NormalInitDrawsEveryDenseLayerAgain) {
+  const OptionValues size = {{"width", "64"}, {"layers", "2"}};
+  const auto make = [&](const std::string& variant, const std::string& init) {
+    OptionValues values = size;
+    values.insert(values.end(), {{"init", init}, {"mlp_factor", "1"}});
+    return Make(**Variants().Find(variant), values);
+  };
+  const double own = 1 / std::sqrt(3.0 * 64);  // uniform on +-in^-1/2
+  auto model = make("softmax", "own");
+  EXPECT_NEAR(Deviation(*model, "block0.mixer.query"), own, 0.05 * own);
+  model = make("softmax", "normal");
+  for (const std::string block : {"block0", "block1"}) {
+    EXPECT_NEAR(Deviation(*model, block + ".mixer.query"), 0.02, 0.001);
+    EXPECT_NEAR(Deviation(*model, block + ".mlp_in"), 0.02, 0.001);
+    EXPECT_NEAR(Deviation(*model, block + ".mixer.out"), 0.01, 0.0005);
+    EXPECT_NEAR(Deviation(*model, block + ".mlp_out"), 0.01, 0.0005);
+  }
+  EXPECT_EQ(Deviation(*make("hyena", "normal"), "block0.mixer.out_bias"), 0);
+  EXPECT_NE(Deviation(*make("hyena", "own"), "block0.mixer.out_bias"), 0);
+  // RWKV-4's own starts with zeros.
+  EXPECT_EQ(Deviation(*make("rwkv4", "own"), "block0.mixer.key"), 0);
+  model = make("rwkv4", "uniform");
+  EXPECT_NEAR(Deviation(*model, "block0.mixer.key"), own, 0.05 * own);
+  EXPECT_NEAR(Deviation(*model, "block1.mixer.out"), own, 0.05 * own);
+}
+
+TEST(Model, TheIdentityForAnMlpAddsTheNorm) {
+  const Variant& softmax = **Variants().Find("softmax");
+  const auto model = Make(softmax, {{"layers", "1"}, {"mlp", "norm"}});
+  const auto without = Make(softmax, {{"layers", "1"}});
+  Arena arena;
+  Tape tape(&arena, DType::kFloat64, nullptr);
+  const auto hidden = [&](const Model& m) {
+    return m
+        .Hidden(&tape, SomeTokens(), kBatch, kLength, Form::kChunked, nullptr)
+        .value()
+        .ToDoubles();
+  };
+  const std::vector<double> x = hidden(*without), y = hidden(*model);
+  for (size_t row = 0; row < x.size(); row += 8) {
+    double mean = 0, square = 0;
+    for (int c = 0; c < 8; ++c) mean += x[row + c] / 8;
+    for (int c = 0; c < 8; ++c) {
+      square += (x[row + c] - mean) * (x[row + c] - mean) / 8;
+    }
+    for (int c = 0; c < 8; ++c) {
+      const double norm = (x[row + c] - mean) / std::sqrt(square + 1e-5);
+      ASSERT_NEAR(y[row + c], x[row + c] + norm, 1e-10);
+    }
+  }
 }
 
 TEST(Model, RefusesHeadsThatDoNotDivideTheWidth) {

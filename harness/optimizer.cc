@@ -32,10 +32,16 @@ double LearningRate(const AdamWConfig& config, int64_t step) {
   if (step < config.warmup_steps) {
     return config.learning_rate * (step + 1) / config.warmup_steps;
   }
-  const double span = config.total_steps - config.warmup_steps;
+  double done = step - config.warmup_steps;
+  double span = config.total_steps - config.warmup_steps;
+  if (const int64_t epoch = config.steps_per_epoch; epoch > 0) {
+    done = step / epoch;
+    span = (config.total_steps + epoch - 1) / epoch;
+  }
   if (span <= 0) return config.learning_rate;
-  const double progress = std::min(1.0, (step - config.warmup_steps) / span);
-  return config.learning_rate * 0.5 * (1 + std::cos(kPi * progress));
+  const double cosine = std::cos(kPi * std::min(1.0, done / span));
+  return config.min_learning_rate +
+         (config.learning_rate - config.min_learning_rate) * 0.5 * (1 + cosine);
 }
 
 AdamW::AdamW(ParameterSet* parameters, const AdamWConfig& config)
@@ -63,10 +69,13 @@ double AdamW::Step(GradientBuffer* gradients) {
     const T unbias2 = static_cast<T>(1 / (1 - std::pow(config_.beta2, age)));
     const T eps = static_cast<T>(config_.eps);
     for (const auto& parameter : parameters_->all()) {
-      const double scaled = rate * parameter->learning_rate_scale;
+      const bool groups = config_.parameter_groups;
+      const double scaled =
+          groups ? rate * parameter->learning_rate_scale : rate;
       const T step = static_cast<T>(scaled);
-      const T keep = static_cast<T>(
-          1 - (parameter->decay ? scaled * config_.weight_decay : 0));
+      const T keep = static_cast<T>(1 - (parameter->decay || !groups
+                                             ? scaled * config_.weight_decay
+                                             : 0));
       T* g = all + parameter->offset;
       T* m = first_.data<T>() + parameter->offset;
       T* v = second_.data<T>() + parameter->offset;

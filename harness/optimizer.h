@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// AdamW (arXiv 1711.05101) with a linear warm-up, a cosine decay and clipping
-// of the global gradient norm.
+// AdamW (arXiv 1711.05101) with a linear warm-up, a cosine decay, continuous or
+// by epochs, and clipping of the global gradient norm.
 
 #ifndef MNEME_HARNESS_OPTIMIZER_H_
 #define MNEME_HARNESS_OPTIMIZER_H_
@@ -21,12 +21,19 @@ struct AdamWConfig {
   double weight_decay = 0.1;  // of parameters with decay set
   double clip_norm = 1.0;     // 0: no clipping
   int64_t warmup_steps = 50;
-  int64_t total_steps = 1000;  // where the cosine reaches zero
+  int64_t total_steps = 1000;    // where the cosine reaches its end
+  double min_learning_rate = 0;  // that end
+  // If not 0, the cosine is taken at the beginning of an epoch and kept
+  // throughout, and its end is the end of the epoch that has the last step.
+  int64_t steps_per_epoch = 0;
+  // Otherwise all parameters decay, at one learning rate.
+  bool parameter_groups = true;
 };
 
 // The learning rate of step 0, 1, ...: it rises linearly to the peak over
 // warmup_steps steps (the first one already moves), then falls along half a
-// cosine to zero at total_steps.
+// cosine to min_learning_rate at total_steps. By epochs the cosine begins at
+// step 0.
 double LearningRate(const AdamWConfig& config, int64_t step);
 
 // Updates parameters in place. Moments are float64 for float64 models.

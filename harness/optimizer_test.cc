@@ -24,6 +24,51 @@ TEST(LearningRate, WarmsUpThenFollowsACosine) {
   EXPECT_NEAR(LearningRate(config, 100), 0, 1e-12);
 }
 
+TEST(LearningRate, ByEpochsIsConstantWithinOne) {
+  AdamWConfig config;
+  config.learning_rate = 1;
+  config.min_learning_rate = 0.2;
+  config.warmup_steps = 0;
+  config.total_steps = 19;
+  config.steps_per_epoch = 5;  // so the last of four epochs is cut short
+  EXPECT_DOUBLE_EQ(LearningRate(config, 0), 1);
+  EXPECT_DOUBLE_EQ(LearningRate(config, 4), 1);
+  const double second = 0.2 + 0.8 * (1 + std::cos(std::acos(-1.0) / 4)) / 2;
+  EXPECT_DOUBLE_EQ(LearningRate(config, 5), second);
+  EXPECT_DOUBLE_EQ(LearningRate(config, 9), second);
+  EXPECT_DOUBLE_EQ(LearningRate(config, 10), 0.6);
+  EXPECT_DOUBLE_EQ(LearningRate(config, 20), 0.2);
+}
+
+TEST(LearningRate, TheCosineEndsAtTheLowestRate) {
+  AdamWConfig config;
+  config.learning_rate = 1;
+  config.min_learning_rate = 0.2;
+  config.warmup_steps = 2;
+  config.total_steps = 12;
+  EXPECT_DOUBLE_EQ(LearningRate(config, 0), 0.5);
+  EXPECT_DOUBLE_EQ(LearningRate(config, 2), 1);
+  EXPECT_DOUBLE_EQ(LearningRate(config, 7), 0.6);
+  EXPECT_DOUBLE_EQ(LearningRate(config, 12), 0.2);
+}
+
+TEST(AdamW, WithoutGroupsEveryParameterDecaysAtOneRate) {
+  AdamWConfig config;
+  config.learning_rate = 0.1;
+  config.warmup_steps = 0;
+  config.weight_decay = 0.5;
+  config.parameter_groups = false;
+  ParameterSet parameters(DType::kFloat64, 1);
+  Parameter* w = parameters.Add("w", {1}, Init::Constant(2));
+  Parameter* slow = parameters.Add("slow", {1}, Init::Constant(2), false);
+  slow->learning_rate_scale = 0.01;
+  AdamW optimizer(&parameters, config);
+  GradientBuffer gradients(parameters);
+  optimizer.Step(&gradients);
+  EXPECT_DOUBLE_EQ(w->value.data<double>()[0], 2 * (1 - 0.1 * 0.5));
+  EXPECT_DOUBLE_EQ(slow->value.data<double>()[0], 2 * (1 - 0.1 * 0.5));
+}
+
 TEST(AdamW, MatchesTheRecurrenceOfThePaper) {
   AdamWConfig config;
   config.learning_rate = 0.1;

@@ -10,8 +10,11 @@
 
 namespace mneme {
 
-ScoreSheet::ScoreSheet(const Task* task)
-    : task_(task), details_(task->DetailNames().size(), 0.0) {}
+ScoreSheet::ScoreSheet(const Task* task, Average average)
+    : task_(task),
+      average_(average),
+      classes_(average == Average::kClasses ? task->vocabulary() : 0),
+      details_(task->DetailNames().size(), 0.0) {}
 
 void ScoreSheet::Add(const Example& example,
                      absl::Span<const int64_t> positions,
@@ -29,6 +32,9 @@ void ScoreSheet::Add(const Example& example,
   for (size_t t = 0; t < example.targets.size(); ++t) {
     const int32_t target = example.targets[t];
     if (target == kUnscored) continue;
+    if (average_ == Average::kClasses) {
+      classes_.Add(target, predictions[scored]);
+    }
     const int64_t position =
         positions.empty() ? static_cast<int64_t>(t) : positions[scored];
     const size_t width = absl::bit_width(static_cast<uint64_t>(position));
@@ -55,6 +61,10 @@ Score ScoreSheet::Total() const {
     const double variance = std::max(
         0.0, (sum_of_squares_ - n * score.accuracy * score.accuracy) / (n - 1));
     score.accuracy_stderr = std::sqrt(variance / n);
+  }
+  if (average_ == Average::kClasses) {
+    score.accuracy = classes_.mean();
+    score.accuracy_stderr = classes_.mean_stderr();
   }
   for (const double detail : details_) score.details.push_back(detail / n);
   score.depths = depths_;

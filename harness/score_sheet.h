@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "harness/class_average.h"
 #include "tasks/task.h"
 
 namespace mneme {
@@ -32,8 +33,12 @@ struct LossOfPositions {
   double loss = 0;  // mean, nats
 };
 
+// What accuracy is the mean of: the task's scores of examples, or what was
+// found of each class (class_average.h).
+enum class Average { kExamples, kClasses };
+
 struct Score {
-  double accuracy = 0;         // mean over examples
+  double accuracy = 0;
   double accuracy_stderr = 0;  // of that mean
   double loss = 0;             // nats per scored position
   int64_t examples = 0;
@@ -47,7 +52,7 @@ struct Score {
 class ScoreSheet {
  public:
   // The task must outlive the sheet.
-  explicit ScoreSheet(const Task* task);
+  explicit ScoreSheet(const Task* task, Average average = Average::kExamples);
 
   // One example and, for each of its scored positions in order, the loss and
   // the prediction. positions are those of the scored ones in the sequence;
@@ -66,6 +71,8 @@ class ScoreSheet {
   };
 
   const Task* task_;
+  Average average_;
+  ClassAverage classes_;
   int64_t examples_ = 0;
   double sum_ = 0, sum_of_squares_ = 0;
   std::vector<double> details_;

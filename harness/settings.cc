@@ -83,6 +83,18 @@ const std::vector<HarnessProfile>& HarnessProfiles() {
         {"validation_examples", "16"},
         {"test_examples", "16"},
         {"shard_tokens", "64"}}},
+      {"standard",
+       "what the leaderboards are of: three learning rates, of which "
+       "validation "
+       "chooses, twice quick's steps or until nothing improves; for seeds 0, 1 "
+       "and 2",
+       {},
+       {{"steps", "1600"},
+        {"patience", "10"},
+        {"learning_rate", "0.001"},
+        {"rates", "3"},
+        {"rate_factor", "3.1622776601683795"}},
+       /*of_every_task=*/true},
   };
   return *profiles;
 }
@@ -96,32 +108,40 @@ absl::StatusOr<Settings> ResolveSettings(const VariantDescriptor& variant,
                                {"task", &task.options, {}},
                                {"model", &ModelOptionSpecs(), {}},
                                {"train", &TrainOptionSpecs(), {}}};
+  const auto append = [&](const auto& of) {
+    Append(of.model, &scopes[kModel].values);
+    Append(of.train, &scopes[kTrain].values);
+  };
   std::vector<std::string> known;
-  const TaskProfile* task_profile = nullptr;
+  const TaskProfile* declared = nullptr;
   for (const TaskProfile& p : task.profiles) {
     known.push_back(p.name);
-    if (p.name == profile) task_profile = &p;
+    if (p.name == profile) declared = &p;
   }
-  if (task_profile == nullptr) {
+  const HarnessProfile* of_harness = nullptr;
+  for (const HarnessProfile& p : HarnessProfiles()) {
+    if (p.of_every_task) known.push_back(p.name);
+    if (p.name == profile) of_harness = &p;
+  }
+  if (declared != nullptr) {
+    // Quick's training under a published name would be a false claim.
+    if (of_harness == nullptr && declared->train.empty()) {
+      return absl::InternalError(absl::StrCat(
+          "profile ", profile, " of task ", task.name,
+          " says nothing of training; give its TaskProfile model and train"));
+    }
+    Append(declared->values, &scopes[kTask].values);
+    if (of_harness != nullptr) append(*of_harness);
+    append(*declared);
+  } else if (of_harness != nullptr && of_harness->of_every_task) {
+    const TaskProfile& quick = task.profiles.front();
+    Append(quick.values, &scopes[kTask].values);
+    append(quick);
+    append(*of_harness);
+  } else {
     return UnknownName(absl::StrCat("profile of task ", task.name), profile,
                        known);
   }
-  bool of_harness = false;
-  for (const HarnessProfile& p : HarnessProfiles()) {
-    if (p.name != profile) continue;
-    of_harness = true;
-    Append(p.model, &scopes[kModel].values);
-    Append(p.train, &scopes[kTrain].values);
-  }
-  // Quick's training under a published name would be a false claim.
-  if (!of_harness && task_profile->train.empty()) {
-    return absl::InternalError(absl::StrCat(
-        "profile ", profile, " of task ", task.name,
-        " says nothing of training; give its TaskProfile model and train"));
-  }
-  Append(task_profile->values, &scopes[kTask].values);
-  Append(task_profile->model, &scopes[kModel].values);
-  Append(task_profile->train, &scopes[kTrain].values);
   for (const std::string& text : set) {
     auto assignment = ParseAssignment(text);
     if (!assignment.ok()) return assignment.status();

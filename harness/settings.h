@@ -29,6 +29,9 @@ struct HarnessProfile {
   std::string name;
   std::string summary;
   OptionValues model, train;
+  // Whether tasks have it that do not declare it: with what their "quick" sets,
+  // and this over it.
+  bool of_every_task = false;
 };
 
 // "quick" first. A profile that only a task knows must say itself what its

@@ -55,6 +55,30 @@ TEST(Settings, ProfilesSetTaskModelAndTraining) {
   EXPECT_EQ(published->train.Int("steps"), 9);
 }
 
+TEST(Settings, WhatATaskDoesNotDeclareIsItsQuickAtTheHarnessesTraining) {
+  TaskDescriptor task = SomeTask();
+  task.profiles[0].model = {{"width", "48"}};
+  task.profiles[0].train = {{"steps", "200"}, {"batch", "16"}};
+  const auto standard = ResolveSettings(SomeVariant(), task, "standard", {});
+  ASSERT_TRUE(standard.ok()) << standard.status();
+  EXPECT_EQ(standard->task.Int("pairs"), 4);
+  EXPECT_EQ(standard->model.Int("width"), 48);
+  EXPECT_EQ(standard->train.Int("batch"), 16);
+  EXPECT_EQ(standard->train.Int("steps"), 1600) << "standard's own wins";
+  EXPECT_EQ(standard->train.Int("rates"), 3);
+  task.profiles.push_back(
+      {"standard", {{"pairs", "32"}}, {}, {{"steps", "9"}}});
+  const auto declared = ResolveSettings(SomeVariant(), task, "standard", {});
+  ASSERT_TRUE(declared.ok()) << declared.status();
+  EXPECT_EQ(declared->task.Int("pairs"), 32);
+  EXPECT_EQ(declared->model.Int("width"), 64);
+  EXPECT_EQ(declared->train.Int("steps"), 9);
+  EXPECT_EQ(declared->train.Int("rates"), 3);
+  // Smoke is no measure of anything: a task says itself what is small.
+  task.profiles.erase(task.profiles.begin() + 1);
+  EXPECT_FALSE(ResolveSettings(SomeVariant(), task, "smoke", {}).ok());
+}
+
 TEST(Settings, AssignmentsOverrideInOrder) {
   const auto settings = ResolveSettings(
       SomeVariant(), SomeTask(), "quick",
@@ -73,6 +97,7 @@ TEST(Settings, ErrorsSayWhatWasMeant) {
   EXPECT_NE(Error({"layers=2"}).find("model.layers"), std::string::npos)
       << "ambiguous names list their scopes";
   EXPECT_NE(Error({}, "quik").find("quick"), std::string::npos);
+  EXPECT_NE(Error({}, "standrad").find("standard"), std::string::npos);
   const std::string range = Error({"pairs=1000"});
   EXPECT_NE(range.find("pairs"), std::string::npos) << range;
   EXPECT_NE(range.find("1000"), std::string::npos) << range;

@@ -5,15 +5,20 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <numeric>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "attention/kernels/denormals.h"
 #include "attention/kernels/vector_math.h"
 #include "attention/tensor/ops.h"
 #include "harness/optimizer.h"
+#include "harness/training_set.h"
 
 namespace mneme {
 namespace {
+
+constexpr double kMaxLearningRate = 10;
 
 // Sums the time between Start and Stop.
 class Stopwatch {
@@ -30,14 +35,18 @@ class Stopwatch {
   double total_ = 0;
 };
 
-AdamWConfig OptimizerConfig(const Options& options) {
+AdamWConfig OptimizerConfig(const Options& options, int64_t steps_per_epoch) {
   AdamWConfig config;
-  config.learning_rate = options.Real("learning_rate");
   config.beta2 = options.Real("beta2");
   config.weight_decay = options.Real("weight_decay");
   config.clip_norm = options.Real("clip_norm");
   config.warmup_steps = options.Int("warmup");
   config.total_steps = options.Int("steps");
+  config.min_learning_rate = options.Real("min_learning_rate");
+  if (options.Choice("schedule") == "epoch_cosine") {
+    config.steps_per_epoch = steps_per_epoch;
+  }
+  config.parameter_groups = options.Bool("parameter_groups");
   return config;
 }
 
@@ -67,10 +76,30 @@ const std::vector<OptionSpec>& TrainOptionSpecs() {
       OptionSpec::Int("steps", 800, 1, 100000000,
                       "optimiser steps at most; the cosine ends there"),
       OptionSpec::Int("batch", 64, 1, 65536, "examples a step"),
-      OptionSpec::Real("learning_rate", 3e-3, 1e-8, 10, "peak learning rate"),
+      OptionSpec::Int("train_examples", 0, 0, 1 << 28,
+                      "size of a fixed set that is seen again every epoch; 0: "
+                      "all examples are new"),
+      OptionSpec::Choice("order", "shuffled", {"shuffled", "fixed"},
+                         "of a fixed set's examples: anew every epoch, or "
+                         "always the same batches"),
+      OptionSpec::Real("learning_rate", 3e-3, 1e-8, kMaxLearningRate,
+                       "peak learning rate"),
+      OptionSpec::Int("rates", 1, 1, 16,
+                      "learning rates tried: the given one, it times "
+                      "rate_factor, ...; validation chooses"),
+      OptionSpec::Real("rate_factor", 3.1622776601683795, 1.001, 1000,
+                       "from one learning rate to the next"),
+      OptionSpec::Real("min_learning_rate", 0, 0, 10, "where the cosine ends"),
+      OptionSpec::Choice("schedule", "cosine", {"cosine", "epoch_cosine"},
+                         "decay at every step, or at every epoch of a fixed "
+                         "set"),
       OptionSpec::Int("warmup", 50, 0, 1000000, "steps of linear warm-up"),
       OptionSpec::Real("weight_decay", 0.1, 0, 10,
                        "decoupled weight decay of matrices"),
+      OptionSpec::Bool("parameter_groups", true,
+                       "norms, biases and embeddings do not decay, and some "
+                       "mechanisms' parameters learn at rates of their own; "
+                       "false: all parameters alike"),
       OptionSpec::Real("beta2", 0.999, 0, 0.999999,
                        "AdamW's decay of squared gradients"),
       OptionSpec::Real("clip_norm", 1, 0, 1e9,
@@ -96,6 +125,12 @@ const std::vector<OptionSpec>& TrainOptionSpecs() {
       OptionSpec::Int("patience", 0, 0, 1000000,
                       "stop after this many validations without a better one; "
                       "0: never"),
+      OptionSpec::Choice("select", "validation", {"validation", "test"},
+                         "data that choose the weights and when to stop; test "
+                         "flatters, and is for comparing with papers that do"),
+      OptionSpec::Choice("average", "examples", {"examples", "classes"},
+                         "accuracy: the mean score of examples, or the mean "
+                         "over the tokens that are answers"),
       OptionSpec::Choice("form", "chunked",
                          {"parallel", "chunked", "recurrent"},
                          "how mixers compute while training"),
@@ -103,6 +138,33 @@ const std::vector<OptionSpec>& TrainOptionSpecs() {
                       "tokens computed together; part of the result's last "
                       "bits, as it fixes the order of sums")};
   return *specs;
+}
+
+Average AverageOf(const Options& train) {
+  return train.Choice("average") == "classes" ? Average::kClasses
+                                              : Average::kExamples;
+}
+
+absl::Status CheckTrainOptions(const Options& options) {
+  if (options.Choice("schedule") == "epoch_cosine" &&
+      options.Int("train_examples") == 0) {
+    return absl::InvalidArgumentError(
+        "train.schedule = epoch_cosine needs epochs: train.train_examples > 0");
+  }
+  if (options.Real("min_learning_rate") > options.Real("learning_rate")) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "train.min_learning_rate = ", options.Real("min_learning_rate"),
+        " is above train.learning_rate = ", options.Real("learning_rate")));
+  }
+  const double highest =
+      options.Real("learning_rate") *
+      std::pow(options.Real("rate_factor"), options.Int("rates") - 1);
+  if (highest > kMaxLearningRate) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the last of train.rates = ", options.Int("rates"), " learning rates, ",
+        highest, ", is above ", kMaxLearningRate));
+  }
+  return absl::OkStatus();
 }
 
 // Some whole sequences of a batch.
@@ -120,16 +182,16 @@ struct Trainer::Shard {
   std::vector<int32_t> predictions;  // per scored position
   absl::Status status;
 
-  void Generate(const Task& task, Split split, uint64_t seed, uint64_t first,
-                int64_t count) {
-    examples.resize(count);
+  void Generate(const Task& task, Split split, uint64_t seed,
+                absl::Span<const uint64_t> indices) {
+    examples.resize(indices.size());
     tokens.clear();
     scored_rows.clear();
     labels.clear();
     scored_of_example.clear();
-    for (int64_t i = 0; i < count; ++i) {
+    for (size_t i = 0; i < indices.size(); ++i) {
       Example& example = examples[i];
-      task.Generate(split, seed, first + i, &example);
+      task.Generate(split, seed, indices[i], &example);
       const size_t before = labels.size();
       for (size_t t = 0; t < example.tokens.size(); ++t) {
         if (example.targets[t] == kUnscored) continue;
@@ -163,18 +225,18 @@ Trainer::Trainer(Model* model, const Task* task, const Options& options,
 
 Trainer::~Trainer() = default;
 
-absl::Status Trainer::RunShards(Split split, uint64_t first_index,
-                                int64_t examples, bool train) {
-  const int64_t count = (examples + shard_examples_ - 1) / shard_examples_;
+absl::Status Trainer::RunShards(Split split, absl::Span<const uint64_t> indices,
+                                bool train) {
+  const int64_t count =
+      (indices.size() + shard_examples_ - 1) / shard_examples_;
   while (static_cast<int64_t>(shards_.size()) < count) {
     shards_.push_back(std::make_unique<Shard>());
   }
   Stopwatch generation;
   generation.Start();
   kernels::ParallelFor(&pool_, count, [&](size_t s, int) {
-    const int64_t first = s * shard_examples_;
-    shards_[s]->Generate(*task_, split, seed_, first_index + first,
-                         std::min(shard_examples_, examples - first));
+    shards_[s]->Generate(*task_, split, seed_,
+                         indices.subspan(s * shard_examples_, shard_examples_));
   });
   generation.Stop();
   if (train) generation_seconds_ += generation.seconds();
@@ -195,8 +257,11 @@ absl::Status Trainer::RunShards(Split split, uint64_t first_index,
     }
     Tape tape(&workers_[worker]->arena, model_->parameters().dtype(),
               train ? shard.gradients.get() : nullptr);
-    Variable hidden = model_->Hidden(&tape, shard.tokens, shard.examples.size(),
-                                     task_->length(), form_, /*state=*/nullptr);
+    const Model::Noise noise = {seed_,
+                                sequences_trained_ + s * shard_examples_};
+    Variable hidden = model_->Hidden(
+        &tape, shard.tokens, shard.examples.size(), task_->length(), form_,
+        /*state=*/nullptr, train ? &noise : nullptr);
     Variable loss =
         CrossEntropy(model_->Logits(hidden, shard.scored_rows), shard.labels,
                      weight, &shard.losses, &shard.predictions);
@@ -212,10 +277,12 @@ absl::Status Trainer::RunShards(Split split, uint64_t first_index,
 absl::StatusOr<Score> Trainer::Evaluate(Split split, int64_t count) {
   // Bounds memory: examples are generated, scored and forgotten.
   constexpr int64_t kExamplesAtOnce = 1024;
-  ScoreSheet sheet(task_);
+  ScoreSheet sheet(task_, AverageOf(options_));
   for (int64_t first = 0; first < count; first += kExamplesAtOnce) {
     const int64_t now = std::min(kExamplesAtOnce, count - first);
-    absl::Status status = RunShards(split, first, now, /*train=*/false);
+    std::vector<uint64_t> indices(now);
+    std::iota(indices.begin(), indices.end(), first);
+    absl::Status status = RunShards(split, indices, /*train=*/false);
     if (!status.ok()) return status;
     for (int64_t s = 0; s * shard_examples_ < now; ++s) {
       const Shard& shard = *shards_[s];
@@ -235,8 +302,19 @@ absl::StatusOr<Score> Trainer::Evaluate(Split split, int64_t count) {
 
 absl::StatusOr<TrainResult> Trainer::Train(
     const std::function<void(const ProgressPoint&)>& progress) {
-  const int64_t steps = options_.Int("steps"), batch = options_.Int("batch");
-  const AdamWConfig config = OptimizerConfig(options_);
+  return Train(options_.Real("learning_rate"), progress);
+}
+
+absl::StatusOr<TrainResult> Trainer::Train(
+    double learning_rate,
+    const std::function<void(const ProgressPoint&)>& progress) {
+  if (absl::Status s = CheckTrainOptions(options_); !s.ok()) return s;
+  const int64_t steps = options_.Int("steps");
+  const Split selection =
+      options_.Choice("select") == "test" ? Split::kTest : Split::kValidation;
+  TrainingSet set(options_, seed_);
+  AdamWConfig config = OptimizerConfig(options_, set.steps_per_epoch());
+  config.learning_rate = learning_rate;
   AdamW optimizer(&model_->parameters(), config);
   GradientBuffer total(model_->parameters());
   Checkpoint best;
@@ -252,10 +330,12 @@ absl::StatusOr<TrainResult> Trainer::Train(
     watch.Start();
     // Second moments of near-zero gradients are denormal, too.
     const kernels::ScopedFlushDenormals flush;
-    // Every step draws new examples: nothing is seen twice.
-    absl::Status status =
-        RunShards(Split::kTrain, step * batch, batch, /*train=*/true);
+    const absl::Span<const uint64_t> indices = set.Batch(step);
+    const int64_t batch = indices.size();
+    absl::Status status = RunShards(Split::kTrain, indices, /*train=*/true);
     if (!status.ok()) return status;
+    sequences_trained_ += batch;
+    result.examples += batch;
     double loss = 0;
     int64_t positions = 0;
     total.FillZero();
@@ -284,7 +364,7 @@ absl::StatusOr<TrainResult> Trainer::Train(
     if ((step + 1) % options_.Int("eval_every") != 0 && !last) continue;
 
     absl::StatusOr<Score> score =
-        Evaluate(Split::kValidation, options_.Int("validation_examples"));
+        Evaluate(selection, options_.Int("validation_examples"));
     if (!score.ok()) return score.status();
     ProgressPoint point;
     point.step = step + 1;
@@ -306,6 +386,7 @@ absl::StatusOr<TrainResult> Trainer::Train(
       evaluations_since_best =
           score->accuracy > best_accuracy ? 0 : evaluations_since_best + 1;
       best_accuracy = score->accuracy;
+      result.validation_loss = score->loss;
       best.Save(model_->parameters());
     } else {
       ++evaluations_since_best;

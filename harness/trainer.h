@@ -18,6 +18,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "attention/kernels/parallel.h"
 #include "attention/plugin/options.h"
 #include "harness/model.h"
@@ -28,6 +29,11 @@ namespace mneme {
 
 // Training's own settings, as in `--set train.steps=500`.
 const std::vector<OptionSpec>& TrainOptionSpecs();
+
+// InvalidArgument when they contradict each other.
+absl::Status CheckTrainOptions(const Options& options);
+
+Average AverageOf(const Options& train);
 
 // One point of the learning curve.
 struct ProgressPoint {
@@ -42,12 +48,14 @@ struct ProgressPoint {
 struct TrainResult {
   std::vector<ProgressPoint> curve;
   int64_t steps = 0;
+  int64_t examples = 0;  // seen, each as often as it was
   // The loss or the gradient norm became NaN or infinite in the last step.
   bool diverged = false;
   double seconds = 0;  // optimiser steps and data, evaluations excluded
   double generation_seconds = 0;  // making examples, part of seconds
   // Of the weights that the model is left with: the best seen.
   double validation_accuracy = 0;
+  double validation_loss = 0;
 };
 
 class Trainer {
@@ -58,8 +66,12 @@ class Trainer {
   ~Trainer();
 
   // Trains until options' steps, their stop_accuracy or their patience, and
-  // leaves the model with the weights of the best validation accuracy.
-  // progress, if set, is called after each validation.
+  // leaves the model with the weights of the best validation accuracy; where
+  // they say select=test, test examples stand in for validation's. progress, if
+  // set, is called after each validation. learning_rate replaces the options'.
+  absl::StatusOr<TrainResult> Train(
+      double learning_rate,
+      const std::function<void(const ProgressPoint&)>& progress);
   absl::StatusOr<TrainResult> Train(
       const std::function<void(const ProgressPoint&)>& progress);
 
@@ -72,8 +84,9 @@ class Trainer {
   struct Shard;
   struct Worker;
 
-  // Cuts [0, examples) into shards and runs them, with gradients when training.
-  absl::Status RunShards(Split split, uint64_t first_index, int64_t examples,
+  // Cuts the examples of these numbers into shards and runs them, with
+  // gradients and dropout when training.
+  absl::Status RunShards(Split split, absl::Span<const uint64_t> indices,
                          bool train);
 
   Model* model_;
@@ -82,6 +95,7 @@ class Trainer {
   uint64_t seed_;
   Form form_;
   int64_t shard_examples_;
+  uint64_t sequences_trained_ = 0;  // by earlier steps
   kernels::ThreadPool pool_;
   double generation_seconds_ = 0;
   std::vector<std::unique_ptr<Shard>> shards_;

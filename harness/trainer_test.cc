@@ -1,71 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Training itself, on a task that is made to be learned at once, or never.
+// Training itself.
 
 #include "harness/trainer.h"
 
 #include <algorithm>
+#include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
-#include "attention/tensor/random.h"
 #include "gtest/gtest.h"
+#include "harness/echo_task.h"
 
 namespace mneme {
 namespace {
-
-// The answer at a scored position is the token there or, if hopeless, random.
-// Even examples are scored at one position, odd ones at two.
-class EchoTask : public Task {
- public:
-  explicit EchoTask(bool hopeless = false) : hopeless_(hopeless) {}
-  int64_t vocabulary() const override { return 8; }
-  int64_t length() const override { return 4; }
-  void Generate(Split split, uint64_t seed, uint64_t index,
-                Example* example) const override {
-    Random random(seed, StreamId(SplitName(split)), index);
-    example->tokens.resize(4);
-    example->targets.assign(4, kUnscored);
-    example->roles.assign(4, TokenRole::kContext);
-    for (int32_t& token : example->tokens) {
-      token = static_cast<int32_t>(random.Below(8));
-    }
-    for (size_t t = 3 - index % 2; t < 4; ++t) {
-      example->targets[t] = hopeless_ ? static_cast<int32_t>(random.Below(8))
-                                      : example->tokens[t];
-      example->roles[t] = TokenRole::kQuery;
-    }
-  }
-  double ChanceScore() const override { return 1.0 / 8; }
-  double ContextGuessScore() const override { return 1.0 / 8; }
-
- private:
-  bool hopeless_;
-};
-
-Options TrainOptions(const OptionValues& more) {
-  OptionValues values = {{"steps", "60"},
-                         {"batch", "16"},
-                         {"eval_every", "10"},
-                         {"warmup", "0"},
-                         {"learning_rate", "0.02"},
-                         {"shard_tokens", "16"},
-                         {"validation_examples", "32"}};
-  values.insert(values.end(), more.begin(), more.end());
-  auto options = Options::Parse(TrainOptionSpecs(), values);
-  EXPECT_TRUE(options.ok()) << options.status();
-  return *options;
-}
-
-std::unique_ptr<Model> SmallModel() {
-  const Variant& variant = **Variants().Find("softmax");
-  auto model = Model::Create(
-      variant, *Options::Parse(variant.descriptor.options),
-      *Options::Parse(ModelOptionSpecs(), {{"width", "16"}, {"layers", "1"}}),
-      /*vocabulary=*/8, /*max_length=*/4, DType::kFloat32, /*seed=*/0);
-  EXPECT_TRUE(model.ok()) << model.status();
-  return *std::move(model);
-}
 
 TEST(Trainer, StopsWhenValidationIsGoodEnough) {
   const EchoTask task;
@@ -132,6 +81,119 @@ TEST(Trainer, EvaluatesTheMeanOverExamplesHoweverTheyAreCut) {
   const double variance = one->accuracy_stderr * one->accuracy_stderr * kMany;
   EXPECT_GT(variance, 0);
   EXPECT_LE(variance, one->accuracy * (1 - one->accuracy) * 1.001);
+}
+
+TEST(Trainer, AFixedSetIsSeenOnceAnEpoch) {
+  EchoTask task;
+  std::map<uint64_t, int> times;
+  task.seen = [&](Split split, uint64_t index) {
+    if (split == Split::kTrain) ++times[index];
+  };
+  auto model = SmallModel();
+  // 7 steps an epoch, the last of them with 4 examples.
+  Trainer trainer(
+      model.get(), &task,
+      TrainOptions(
+          {{"train_examples", "100"}, {"steps", "21"}, {"stop_accuracy", "2"}}),
+      0, 1);
+  auto result = trainer.Train(nullptr);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->examples, 300);
+  ASSERT_EQ(times.size(), 100);
+  EXPECT_EQ(times.rbegin()->first, 99);
+  for (const auto& [index, count] : times) EXPECT_EQ(count, 3) << index;
+}
+
+TEST(Trainer, ByEpochsTheLearningRateChangesBetweenThem) {
+  const EchoTask task;
+  auto model = SmallModel();
+  Trainer trainer(model.get(), &task,
+                  TrainOptions({{"train_examples", "32"},
+                                {"schedule", "epoch_cosine"},
+                                {"min_learning_rate", "0.004"},
+                                {"steps", "4"},
+                                {"eval_every", "1"},
+                                {"stop_accuracy", "2"}}),
+                  0, 1);
+  auto result = trainer.Train(nullptr);
+  ASSERT_TRUE(result.ok()) << result.status();
+  ASSERT_EQ(result->curve.size(), 4);
+  for (int step : {0, 1}) EXPECT_EQ(result->curve[step].learning_rate, 0.02);
+  for (int step : {2, 3}) {
+    EXPECT_DOUBLE_EQ(result->curve[step].learning_rate, 0.012);
+  }
+  Trainer endless(model.get(), &task,
+                  TrainOptions({{"schedule", "epoch_cosine"}}), 0, 1);
+  EXPECT_EQ(endless.Train(nullptr).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+TEST(Trainer, DropoutIsTheSameForAllThreadsAndNotInEvaluation) {
+  const EchoTask task;
+  const auto train = [&](const std::string& dropout, int threads) {
+    auto model = SmallModel({{"embedding_dropout", dropout}});
+    Trainer trainer(model.get(), &task,
+                    TrainOptions({{"steps", "20"}, {"stop_accuracy", "2"}}), 0,
+                    threads);
+    auto before = trainer.Evaluate(Split::kTest, 100);
+    auto result = trainer.Train(nullptr);
+    EXPECT_TRUE(before.ok() && result.ok());
+    return std::vector<double>{before->loss, result->curve[0].train_loss,
+                               result->curve[1].validation_loss};
+  };
+  const std::vector<double> none = train("0", 1), some = train("0.5", 1);
+  EXPECT_EQ(some, train("0.5", 3));
+  EXPECT_EQ(some[0], none[0]) << "evaluation drops nothing";
+  EXPECT_GT(some[1], none[1]) << "training does";
+}
+
+TEST(Trainer, DropoutDoesNotDependOnTheCut) {
+  const EchoTask task;
+  const auto loss = [&](const std::string& shard_tokens) {
+    auto model = SmallModel({{"embedding_dropout", "0.5"}});
+    Trainer trainer(
+        model.get(), &task,
+        TrainOptions({{"steps", "10"}, {"shard_tokens", shard_tokens}}), 0, 1);
+    return trainer.Train(nullptr)->curve[0].train_loss;
+  };
+  EXPECT_NEAR(loss("4"), loss("24"), 1e-5);
+}
+
+// Remembers what the model answered.
+class WitnessTask : public EchoTask {
+ public:
+  using EchoTask::EchoTask;
+  double Score(const Example& example,
+               absl::Span<const int32_t> predictions) const override {
+    size_t i = 0;
+    for (int32_t target : example.targets) {
+      if (target == kUnscored) continue;
+      wanted[target] += 1;
+      found[target] += predictions[i++] == target;
+    }
+    return EchoTask::Score(example, predictions);
+  }
+  mutable std::map<int32_t, double> wanted, found;
+};
+
+TEST(Trainer, AccuracyCanBeTheMeanOverClasses) {
+  const WitnessTask task(/*hopeless=*/true);
+  auto model = SmallModel();
+  Trainer trainer(model.get(), &task,
+                  TrainOptions({{"average", "classes"}, {"steps", "5"}}), 0, 1);
+  ASSERT_TRUE(trainer.Train(nullptr).ok());
+  task.wanted.clear();
+  task.found.clear();
+  auto score = trainer.Evaluate(Split::kTest, 50);
+  ASSERT_TRUE(score.ok()) << score.status();
+  double sum = 0;
+  for (const auto& [token, count] : task.wanted) {
+    sum += task.found[token] / count;
+  }
+  ASSERT_EQ(task.wanted.size(), 8) << "so all that is given is wanted";
+  EXPECT_DOUBLE_EQ(score->accuracy, sum / 8);
+  EXPECT_GT(score->accuracy, 0);
+  EXPECT_LT(score->accuracy, 1);
 }
 
 }  // namespace

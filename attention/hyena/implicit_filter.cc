@@ -69,13 +69,18 @@ ImplicitFilter::ImplicitFilter(const MixerConfig& config, int64_t hidden_width,
   for (int i = 0; i < kSineLayers; ++i) {
     const Init init = Init::Uniform(1 / std::sqrt(static_cast<double>(in)));
     const std::string name = absl::StrCat("layer", i);
-    layers_.push_back({add(name, {in, hidden_width}, init),
-                       add(name + "_bias", {hidden_width}, init)});
+    Parameter* weight = add(name, {in, hidden_width}, init);
+    Parameter* bias = add(name + "_bias", {hidden_width}, init);
+    weight->role = Role::kDense;
+    bias->role = Role::kBias;
+    layers_.push_back({weight, bias});
     in = hidden_width;
   }
   frequency_ = add("frequency", {1, hidden_width}, Init::Constant(frequency));
-  out_ = add("out", {in, config.width},
-             Init::Uniform(1 / std::sqrt(static_cast<double>(in))));
+  Parameter* out = add("out", {in, config.width},
+                       Init::Uniform(1 / std::sqrt(static_cast<double>(in))));
+  out->role = Role::kDense;
+  out_ = out;
 }
 
 Variable ImplicitFilter::Rows(Tape* tape, int64_t length) const {

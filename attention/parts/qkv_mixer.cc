@@ -16,15 +16,19 @@ const Parameter* AddDense(const MixerConfig& config, const std::string& name,
   const Init init = xavier_gain > 0
                         ? Init::Xavier(in, out, xavier_gain)
                         : Init::Uniform(1 / std::sqrt(static_cast<double>(in)));
-  return config.parameters->Add(absl::StrCat(config.name, ".", name), {in, out},
-                                init);
+  Parameter* added = config.parameters->Add(
+      absl::StrCat(config.name, ".", name), {in, out}, init);
+  added->role = name == "out" ? Role::kResidual : Role::kDense;
+  return added;
 }
 
 const Parameter* AddBias(const MixerConfig& config, const std::string& name,
                          int64_t in, int64_t out) {
-  return config.parameters->Add(
+  Parameter* added = config.parameters->Add(
       absl::StrCat(config.name, ".", name), {out},
       Init::Uniform(1 / std::sqrt(static_cast<double>(in))), /*decay=*/false);
+  added->role = Role::kBias;
+  return added;
 }
 
 QkvMixer::Layout QkvMixer::EvenLayout(const MixerConfig& config) {

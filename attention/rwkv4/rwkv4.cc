@@ -211,8 +211,10 @@ class Rwkv4Mixer : public Mixer {
                                     /*decay=*/false);
     };
     const auto add_matrix = [&](const std::string& name, const Init& init) {
-      return config.parameters->Add(absl::StrCat(config.name, ".", name),
-                                    {width_, width_}, init);
+      Parameter* added = config.parameters->Add(
+          absl::StrCat(config.name, ".", name), {width_, width_}, init);
+      added->role = name == "out" ? Role::kResidual : Role::kDense;
+      return added;
     };
     const auto add_path = [&](const std::string& name, double power,
                               double offset, const Init& init) {

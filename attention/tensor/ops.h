@@ -64,6 +64,13 @@ Variable Rotary(Variable x, const std::vector<double>& frequencies,
 Variable Embedding(Variable table, absl::Span<const int32_t> ids, int64_t batch,
                    int64_t length);
 
+// Dropout (Srivastava et al., JMLR 2014), inverted: each number of x [batch,
+// ...] becomes zero with the probability rate, to the next 1/65536, below 1;
+// the others are scaled to keep the mean. What becomes of sequence b follows
+// from (seed, first + b) alone, so neither a batch's division nor threads
+// matter.
+Variable Dropout(Variable x, double rate, uint64_t seed, uint64_t first);
+
 // The listed rows of x as a matrix [rows.size(), n].
 Variable GatherRows(Variable x, absl::Span<const int64_t> rows);
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
+#include <cmath>
 #include <cstring>
 #include <utility>
 
 #include "attention/tensor/op_util.h"
 #include "attention/tensor/ops.h"
+#include "attention/tensor/random.h"
 
 namespace mneme {
 namespace {
@@ -147,6 +149,44 @@ Variable Map(kernels::Unary f, Variable x) {
     DispatchDType(d_y.dtype(), [&](auto zero) {
       using T = decltype(zero);
       kernels::MapBackward(f, x.value().data<T>(), d_y.data<T>(),
+                           x.gradient().data<T>(), d_y.elements());
+    });
+  });
+}
+
+Variable Dropout(Variable x, double rate, uint64_t seed, uint64_t first) {
+  if (!x.valid()) return {};
+  // Sixteen random bits decide on a number: four numbers a word.
+  constexpr int kBits = 16, kPerWord = 64 / kBits;
+  constexpr uint64_t kOf = uint64_t{1} << kBits;
+  const uint64_t dropped = std::llround(rate * kOf);
+  if (!(rate >= 0) || dropped >= kOf) {
+    return x.tape()->Fail(absl::InvalidArgumentError(
+        absl::StrCat("Dropout: rate ", rate, " is not in [0, 1)")));
+  }
+  if (dropped == 0) return x;
+  const double kept = 1 / (1 - static_cast<double>(dropped) / kOf);
+  const int64_t batch = x.shape().dim(0), n = x.value().elements() / batch;
+  Tensor mask = x.tape()->New(x.shape()), y = x.tape()->New(x.shape());
+  DispatchDType(y.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    static const uint64_t stream = StreamId("dropout");
+    for (int64_t b = 0; b < batch; ++b) {
+      Random random(seed, stream, first + b);
+      T* row = mask.data<T>() + b * n;
+      uint64_t word = 0;
+      for (int64_t i = 0; i < n; ++i, word >>= kBits) {
+        if (i % kPerWord == 0) word = random.Next();
+        row[i] = word % kOf < dropped ? T{0} : static_cast<T>(kept);
+      }
+    }
+    kernels::Multiply(x.value().data<T>(), mask.data<T>(), y.data<T>(),
+                      y.elements());
+  });
+  return x.tape()->Record(std::move(y), {x}, [x, mask](const Tensor& d_y) {
+    DispatchDType(d_y.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      kernels::MultiplyAdd(d_y.data<T>(), mask.data<T>(),
                            x.gradient().data<T>(), d_y.elements());
     });
   });

@@ -167,6 +167,47 @@ TEST(Ops, LookupGradients) {
                  [&](const auto& v) { return GatherRows(v[0], rows); });
 }
 
+TEST(Ops, DropoutDropsAPartAndKeepsTheMean) {
+  Arena arena;
+  Tape tape(&arena, DType::kFloat64, nullptr);
+  constexpr int kNumbers = 40000;
+  Tensor ones(DType::kFloat64, {4, kNumbers / 4});
+  for (int i = 0; i < kNumbers; ++i) ones.data<double>()[i] = 1;
+  const Variable x = tape.Input(ones);
+  const std::vector<double> y = Dropout(x, 0.25, 1, 0).value().ToDoubles();
+  double sum = 0;
+  int dropped = 0;
+  for (double value : y) {
+    sum += value;
+    dropped += value == 0;
+    EXPECT_TRUE(value == 0 || std::abs(value - 1 / 0.75) < 1e-12);
+  }
+  // Within five standard deviations.
+  EXPECT_NEAR(dropped, 0.25 * kNumbers, 5 * std::sqrt(0.1875 * kNumbers));
+  EXPECT_NEAR(sum, (kNumbers - dropped) / 0.75, 1e-6);
+  EXPECT_EQ(Dropout(x, 0, 1, 0).value().ToDoubles(), ones.ToDoubles());
+  CheckGradients({Normals({2, 3, 5}, 1)},
+                 [](const auto& v) { return Dropout(v[0], 0.5, 3, 7); });
+  EXPECT_FALSE(Dropout(x, 1, 1, 0).valid());
+  EXPECT_FALSE(tape.status().ok());
+}
+
+TEST(Ops, DropoutDependsOnTheSequencesNumberAlone) {
+  Arena arena;
+  Tape tape(&arena, DType::kFloat64, nullptr);
+  const Tensor x = Normals({6, 10, 2}, 1);
+  const auto drop = [&](const Tensor& part, uint64_t seed, uint64_t first) {
+    return Dropout(tape.Input(part), 0.5, seed, first).value().ToDoubles();
+  };
+  const std::vector<double> whole = drop(x, 3, 100);
+  std::vector<double> parts = drop(x.Slice(0, {2, 10, 2}), 3, 100);
+  const std::vector<double> rest = drop(x.Slice(40, {4, 10, 2}), 3, 102);
+  parts.insert(parts.end(), rest.begin(), rest.end());
+  EXPECT_EQ(parts, whole);
+  EXPECT_NE(drop(x, 3, 106), whole);
+  EXPECT_NE(drop(x, 4, 100), whole);
+}
+
 TEST(Ops, CrossEntropyValueAndGradient) {
   const std::vector<int32_t> labels = {1, 0};
   Arena arena;
@@ -262,6 +303,11 @@ TEST(ParameterSet, DrawsByNameAndPrecisionAgrees) {
   }
   EXPECT_EQ(one.elements(), 69);
   EXPECT_EQ(b->offset, 5);
+  one.Redraw(Init::Uniform(0.25), one.all()[1].get());
+  for (int i = 0; i < 64; ++i) {
+    EXPECT_EQ(static_cast<float>(2 * b->value.data<double>()[i]),
+              same->value.data<float>()[i]);
+  }
 }
 
 }  // namespace

@@ -26,8 +26,16 @@ Parameter* ParameterSet::Add(const std::string& name, Shape shape,
   parameter->name = name;
   parameter->decay = decay;
   parameter->offset = elements_;
-  Tensor value(DType::kFloat64, std::move(shape));
-  Random random(seed_, StreamId(name));
+  parameter->value = Tensor(dtype_, std::move(shape));
+  Redraw(init, parameter.get());
+  elements_ += parameter->value.elements();
+  all_.push_back(std::move(parameter));
+  return all_.back().get();
+}
+
+void ParameterSet::Redraw(const Init& init, Parameter* parameter) const {
+  Tensor value(DType::kFloat64, parameter->value.shape());
+  Random random(seed_, StreamId(parameter->name));
   double* x = value.data<double>();
   const int64_t n = value.elements();
   switch (init.kind) {
@@ -50,9 +58,6 @@ Parameter* ParameterSet::Add(const std::string& name, Shape shape,
       break;
   }
   parameter->value = value.Cast(dtype_);
-  elements_ += n;
-  all_.push_back(std::move(parameter));
-  return all_.back().get();
 }
 
 }  // namespace mneme

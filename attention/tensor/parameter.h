@@ -16,6 +16,14 @@
 
 namespace mneme {
 
+// What a parameter is to its layer, for models that draw initial values anew.
+enum class Role {
+  kOther,
+  kDense,     // the matrix of a dense layer, [in, out]
+  kResidual,  // one whose outputs are added to the residual stream
+  kBias,      // of a dense layer
+};
+
 struct Parameter {
   std::string name;  // unique path, "block0.mixer.query"
   Tensor value;
@@ -23,6 +31,7 @@ struct Parameter {
   // gates and embeddings are exempt.
   bool decay = true;
   double learning_rate_scale = 1.0;
+  Role role = Role::kOther;
   int64_t offset = 0;  // of its gradient in a GradientBuffer, in elements
 };
 
@@ -63,6 +72,9 @@ class ParameterSet {
 
   Parameter* Add(const std::string& name, Shape shape, const Init& init,
                  bool decay = true);
+
+  // Draws the values of one of them again, as if added with this init.
+  void Redraw(const Init& init, Parameter* parameter) const;
 
   // AlreadyExists when a name was added twice: the two would start equal.
   const absl::Status& status() const { return status_; }
