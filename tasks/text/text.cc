@@ -85,6 +85,7 @@ class Text : public Task {
   // three bytes tell much of the next one, and which bytes there are tells in
   // what kind of text one is: that is the structure of text, which is what is
   // asked for, and a text of one line repeated is told by either completely.
+  // On the default text a bag scores .15, as positions do, and three bytes .41.
   LeakFloors Floors() const override {
     double largest = 0;
     for (const Split split :
