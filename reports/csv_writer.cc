@@ -6,27 +6,13 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
-#include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
+#include "reports/csv_fields.h"
 
 namespace mneme {
 namespace {
 
-using Field = std::pair<absl::string_view, std::string>;
-
-std::string Quoted(absl::string_view text) {
-  if (text.find_first_of(",\"\r\n") == absl::string_view::npos) {
-    return std::string(text);
-  }
-  return absl::StrCat("\"", absl::StrReplaceAll(text, {{"\"", "\"\""}}), "\"");
-}
-
-// As many digits as it takes to read the same number back.
-std::string Real(double value) { return absl::StrFormat("%.17g", value); }
-
-std::vector<Field> FieldsOf(const ResultRecord& cell) {
+std::vector<CsvField> FieldsOf(const ResultRecord& cell) {
   const Metrics& metrics = cell.metrics();
   const Timing& timing = cell.timing();
   const Environment& environment = cell.environment();
@@ -43,27 +29,29 @@ std::vector<Field> FieldsOf(const ResultRecord& cell) {
       {"status", StatusName(cell.status())},
       {"status_message", cell.status_message()},
       {"status_step", ok ? "" : absl::StrCat(cell.status_step())},
-      {"accuracy", if_ok(Real(metrics.accuracy()))},
-      {"accuracy_stderr", if_ok(Real(metrics.accuracy_stderr()))},
-      {"loss", if_ok(Real(metrics.loss()))},
-      {"validation_accuracy", if_ok(Real(metrics.validation_accuracy()))},
+      {"accuracy", if_ok(CsvReal(metrics.accuracy()))},
+      {"accuracy_stderr", if_ok(CsvReal(metrics.accuracy_stderr()))},
+      {"loss", if_ok(CsvReal(metrics.loss()))},
+      {"validation_accuracy", if_ok(CsvReal(metrics.validation_accuracy()))},
       {"test_examples", if_ok(absl::StrCat(metrics.test_examples()))},
       {"steps", if_ok(absl::StrCat(metrics.steps()))},
       {"steps_to_90", metrics.has_steps_to_90()
                           ? if_ok(absl::StrCat(metrics.steps_to_90()))
                           : ""},
-      {"seconds_to_90",
-       timing.has_seconds_to_90() ? if_ok(Real(timing.seconds_to_90())) : ""},
-      {"chance_accuracy", if_ok(Real(metrics.chance_accuracy()))},
-      {"context_guess_accuracy", if_ok(Real(metrics.context_guess_accuracy()))},
+      {"seconds_to_90", timing.has_seconds_to_90()
+                            ? if_ok(CsvReal(timing.seconds_to_90()))
+                            : ""},
+      {"chance_accuracy", if_ok(CsvReal(metrics.chance_accuracy()))},
+      {"context_guess_accuracy",
+       if_ok(CsvReal(metrics.context_guess_accuracy()))},
       {"state_bytes",
        cell.has_state_bytes() ? if_ok(absl::StrCat(cell.state_bytes())) : ""},
       {"state_tokens",
        cell.has_state_bytes() ? if_ok(absl::StrCat(cell.state_tokens())) : ""},
       {"parameters", if_ok(absl::StrCat(cell.parameters()))},
       {"train_tokens_per_second",
-       if_ok(Real(timing.train_tokens_per_second()))},
-      {"train_seconds", if_ok(Real(timing.train_seconds()))},
+       if_ok(CsvReal(timing.train_tokens_per_second()))},
+      {"train_seconds", if_ok(CsvReal(timing.train_seconds()))},
       {"machine", environment.machine()},
       {"simd_target", environment.simd_target()},
       {"compiler", environment.compiler()},
@@ -81,22 +69,22 @@ struct ProbePoint {
 
 void AppendMeasurement(absl::string_view name, absl::string_view low,
                        absl::string_view high, const Measurement* measurement,
-                       std::vector<Field>& fields) {
+                       std::vector<CsvField>& fields) {
   const bool there = measurement != nullptr;
-  fields.emplace_back(name, there ? Real(measurement->mean()) : "");
-  fields.emplace_back(low, there ? Real(measurement->low()) : "");
-  fields.emplace_back(high, there ? Real(measurement->high()) : "");
+  fields.emplace_back(name, there ? CsvReal(measurement->mean()) : "");
+  fields.emplace_back(low, there ? CsvReal(measurement->low()) : "");
+  fields.emplace_back(high, there ? CsvReal(measurement->high()) : "");
 }
 
-std::vector<Field> FieldsOf(const ProbeRecord& record,
-                            const ProbePoint& point) {
+std::vector<CsvField> FieldsOf(const ProbeRecord& record,
+                               const ProbePoint& point) {
   const CapacityCurve* capacity = point.capacity;
   const ApproximationCurve* approximation = point.approximation;
   const CapacityPoint* held =
       capacity == nullptr ? nullptr : &capacity->points(point.index);
   const ApproximationPoint* near =
       approximation == nullptr ? nullptr : &approximation->points(point.index);
-  std::vector<Field> fields = {
+  std::vector<CsvField> fields = {
       {"variant", record.variant()},
       {"family", record.family()},
       {"seed", record.failure().empty() ? absl::StrCat(record.seed()) : ""},
@@ -138,51 +126,34 @@ std::vector<Field> FieldsOf(const ProbeRecord& record,
   return fields;
 }
 
-std::string NamesLine(const std::vector<Field>& fields) {
-  return absl::StrCat(absl::StrJoin(fields, ",",
-                                    [](std::string* out, const Field& field) {
-                                      absl::StrAppend(out, field.first);
-                                    }),
-                      "\n");
-}
-
-std::string ValuesLine(const std::vector<Field>& fields) {
-  return absl::StrCat(absl::StrJoin(fields, ",",
-                                    [](std::string* out, const Field& field) {
-                                      absl::StrAppend(out,
-                                                      Quoted(field.second));
-                                    }),
-                      "\n");
-}
-
 }  // namespace
 
 // Names come from empty records, so that none has to be written twice.
 
 std::string RenderCsv(const Leaderboard& leaderboard) {
-  std::string csv = NamesLine(FieldsOf(ResultRecord()));
+  std::string csv = CsvNames(FieldsOf(ResultRecord()));
   for (const ResultRecord& cell : leaderboard.cells) {
-    absl::StrAppend(&csv, ValuesLine(FieldsOf(cell)));
+    absl::StrAppend(&csv, CsvLine(FieldsOf(cell)));
   }
   return csv;
 }
 
 std::string RenderProbesCsv(const Leaderboard& leaderboard) {
-  std::string csv = NamesLine(FieldsOf(ProbeRecord(), {}));
+  std::string csv = CsvNames(FieldsOf(ProbeRecord(), {}));
   for (const Probe& probe : leaderboard.probes) {
     const ProbeRecord& record = probe.record;
     for (const CapacityCurve& curve : record.capacity()) {
       for (int i = 0; i < curve.points_size(); ++i) {
-        absl::StrAppend(&csv, ValuesLine(FieldsOf(record, {&curve, {}, i})));
+        absl::StrAppend(&csv, CsvLine(FieldsOf(record, {&curve, {}, i})));
       }
     }
     for (const ApproximationCurve& curve : record.approximation()) {
       for (int i = 0; i < curve.points_size(); ++i) {
-        absl::StrAppend(&csv, ValuesLine(FieldsOf(record, {{}, &curve, i})));
+        absl::StrAppend(&csv, CsvLine(FieldsOf(record, {{}, &curve, i})));
       }
     }
     if (record.capacity_size() + record.approximation_size() == 0) {
-      absl::StrAppend(&csv, ValuesLine(FieldsOf(record, {})));
+      absl::StrAppend(&csv, CsvLine(FieldsOf(record, {})));
     }
   }
   return csv;

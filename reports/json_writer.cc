@@ -45,6 +45,58 @@ Json FromCurve(const Metrics& metrics) {
   return curve;
 }
 
+Json FromLength(const LengthScore& score) {
+  if (!score.unsupported().empty()) {
+    return {{"length", score.length()}, {"unsupported", score.unsupported()}};
+  }
+  Json depths = Json::array(), positions = Json::array(),
+       details = Json::object();
+  for (const DepthScore& part : score.depths()) {
+    depths.push_back({{"depth", part.depth()},
+                      {"answers", part.answers()},
+                      {"accuracy", part.accuracy()}});
+  }
+  for (const PositionLoss& part : score.loss_by_position()) {
+    positions.push_back({{"first", part.first()},
+                         {"last", part.last()},
+                         {"answers", part.answers()},
+                         {"loss", part.loss()}});
+  }
+  for (const NamedScore& detail : score.details()) {
+    details[detail.name()] = detail.value();
+  }
+  return {{"length", score.length()},
+          {"unsupported", nullptr},
+          {"examples", score.examples()},
+          {"accuracy", score.accuracy()},
+          {"accuracy_stderr", score.accuracy_stderr()},
+          {"loss", score.has_loss() ? Json(score.loss()) : Json(nullptr)},
+          {"streamed", score.streamed()},
+          {"state_bytes",
+           score.streamed() ? Json(score.state_bytes()) : Json(nullptr)},
+          {"details", std::move(details)},
+          {"depths", std::move(depths)},
+          {"loss_by_position", std::move(positions)}};
+}
+
+Json FromLengths(const Metrics& metrics) {
+  Json lengths = Json::array();
+  for (const LengthScore& score : metrics.lengths()) {
+    lengths.push_back(FromLength(score));
+  }
+  return lengths;
+}
+
+Json FromReferences(const Metrics& metrics) {
+  Json references = Json::array();
+  for (const ReferencePoint& point : metrics.references()) {
+    references.push_back({{"bytes", point.bytes()},
+                          {"window", point.window()},
+                          {"table", point.table()}});
+  }
+  return references;
+}
+
 // All keys are always there, so that a program need not ask for each.
 Json FromMetrics(const ResultRecord& cell) {
   const Metrics& metrics = cell.metrics();
@@ -60,6 +112,8 @@ Json FromMetrics(const ResultRecord& cell) {
       {"chance_accuracy", metrics.chance_accuracy()},
       {"context_guess_accuracy", metrics.context_guess_accuracy()},
       {"curve", FromCurve(metrics)},
+      {"lengths", FromLengths(metrics)},
+      {"references", FromReferences(metrics)},
   };
   if (metrics.has_steps_to_90()) json["steps_to_90"] = metrics.steps_to_90();
   if (cell.timing().has_seconds_to_90()) {

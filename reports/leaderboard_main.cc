@@ -192,7 +192,8 @@ int Run(const LeaderboardFlags& flags) {
                            : RenderTable(leaderboard, style))
             << std::flush;
   std::cerr << "\nreport: " << directory
-            << " (leaderboard.json, .csv, .md, probes.csv)\npage: xdg-open "
+            << " (leaderboard.json, .csv, .md, lengths.csv, probes.csv)\npage: "
+               "xdg-open "
             << directory << "/" << kPageName << "\n";
   return leaderboard.IsComplete() ? kSuccess : kIncomplete;
 }

@@ -77,10 +77,10 @@ test_records_make_a_report() {
   tail -n 1 "$dir/stderr" | grep -q "xdg-open $dir/out/index.html" ||
     fail 'the last line does not name the next command'
   for file in index.html leaderboard.json leaderboard.csv leaderboard.md \
-    probes.csv; do
+    lengths.csv probes.csv; do
     has "out/$file"
   done
-  [[ $(find "$dir/out" -type f | wc -l) == 5 ]] || fail 'more than five files'
+  [[ $(find "$dir/out" -type f | wc -l) == 6 ]] || fail 'more than six files'
 }
 
 test_probes_are_records_too() {

@@ -9,6 +9,7 @@
 #include "absl/strings/string_view.h"
 #include "reports/columns.h"
 #include "reports/format.h"
+#include "reports/length_results.h"
 
 namespace mneme {
 namespace {
@@ -67,6 +68,39 @@ std::string BoardTable(const Board& board) {
                     FormatScore(*board.context_guess_accuracy), ".\n");
   }
   return table;
+}
+
+// Accuracy by length, or "" where only one was tested.
+std::string LengthsTable(const Leaderboard& leaderboard, const Board& board) {
+  const std::vector<RowLengths> rows = LengthsOf(leaderboard, board);
+  const std::vector<int64_t> lengths = AllLengths(rows);
+  if (lengths.size() < 2) return "";
+  std::string table = absl::StrCat(
+      "\nAccuracy by tokens in the sequence; effective is the longest up to "
+      "which it is at least ",
+      FormatFigures(kEffectiveAccuracy), ".\n\n| variant |");
+  for (const int64_t length : lengths) {
+    absl::StrAppend(&table, " ", FormatCount(static_cast<double>(length)),
+                    " |");
+  }
+  absl::StrAppend(&table, " effective |\n|---|");
+  for (size_t i = 0; i <= lengths.size(); ++i) {
+    absl::StrAppend(&table, "---:|");
+  }
+  for (const RowLengths& row : rows) {
+    absl::StrAppend(&table, "\n| ", Escaped(row.row->variant), " |");
+    for (const int64_t length : lengths) {
+      const LengthPoint* point = PointAt(row.points, length);
+      absl::StrAppend(&table, " ",
+                      point == nullptr ? "–"
+                      : !point->unsupported.empty()
+                          ? "unsupported"
+                          : FormatScore(point->accuracy),
+                      " |");
+    }
+    absl::StrAppend(&table, " ", EffectiveLengthText(row.points), " |");
+  }
+  return absl::StrCat(table, "\n");
 }
 
 // A row for each memory, and for each setup a column for pairs with
@@ -156,7 +190,8 @@ std::string ContextLines(const Context& context) {
 std::string RenderMarkdown(const Leaderboard& leaderboard) {
   std::vector<std::string> parts = {"# Mneme leaderboard\n"};
   for (const Board& board : leaderboard.boards) {
-    parts.push_back(BoardTable(board));
+    parts.push_back(
+        absl::StrCat(BoardTable(board), LengthsTable(leaderboard, board)));
   }
   if (!leaderboard.probes.empty()) {
     parts.push_back(CapacitySection(leaderboard.probes));

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "harness/probe_record.h"
 #include "harness/record.h"
 
@@ -45,7 +46,68 @@ absl::Status AppendRecordFiles(const std::string& directory,
   return absl::OkStatus();
 }
 
+constexpr int32_t kRecordedDepths = 40;  // parts of a sequence
+
 bool IsScore(double value) { return value >= 0 && value <= 1; }
+
+bool IsLoss(double value) { return value >= 0 && !std::isinf(value); }
+
+// What is measured at one length.
+absl::Status CheckLength(const LengthScore& score) {
+  const auto wrong = [&score](absl::string_view what) {
+    return absl::DataLossError(
+        absl::StrCat("its ", what, " at length ", score.length(), " is none"));
+  };
+  if (!score.unsupported().empty()) return absl::OkStatus();
+  if (!IsScore(score.accuracy())) return wrong("accuracy");
+  if (!IsLoss(score.accuracy_stderr())) return wrong("standard error");
+  if (score.has_loss() && !IsLoss(score.loss())) return wrong("loss");
+  int32_t next_depth = 0;
+  for (const DepthScore& part : score.depths()) {
+    if (part.depth() < next_depth || part.depth() >= kRecordedDepths ||
+        part.answers() < 1 || !IsScore(part.accuracy())) {
+      return wrong("accuracy by depth");
+    }
+    next_depth = part.depth() + 1;
+  }
+  int64_t next_position = 0;
+  for (const PositionLoss& part : score.loss_by_position()) {
+    if (part.first() < next_position || part.last() <= part.first() ||
+        part.answers() < 1 || !IsLoss(part.loss())) {
+      return wrong("loss by position");
+    }
+    next_position = part.last();
+  }
+  for (const NamedScore& detail : score.details()) {
+    if (!std::isfinite(detail.value())) return wrong(detail.name());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckLengths(const Metrics& metrics) {
+  int64_t shorter = 0;
+  for (const LengthScore& score : metrics.lengths()) {
+    if (score.length() <= shorter) {
+      return absl::DataLossError(
+          absl::StrCat("its lengths do not rise at ", score.length()));
+    }
+    shorter = score.length();
+    if (absl::Status status = CheckLength(score); !status.ok()) return status;
+  }
+  int64_t fewer = 0;
+  for (const ReferencePoint& point : metrics.references()) {
+    if (point.bytes() <= fewer) {
+      return absl::DataLossError(
+          absl::StrCat("its references' bytes do not rise at ", point.bytes()));
+    }
+    fewer = point.bytes();
+    if (!IsScore(point.window()) || !IsScore(point.table())) {
+      return absl::DataLossError(absl::StrCat(
+          "its references of ", point.bytes(), " bytes are not in [0, 1]"));
+    }
+  }
+  return absl::OkStatus();
+}
 
 absl::Status CheckMetrics(const Metrics& metrics) {
   if (!IsScore(metrics.accuracy())) {
@@ -64,7 +126,7 @@ absl::Status CheckMetrics(const Metrics& metrics) {
                        " at step ", point.step(), " is not in [0, 1]"));
     }
   }
-  return absl::OkStatus();
+  return CheckLengths(metrics);
 }
 
 bool Within(const Measurement& measurement, double low, double high) {

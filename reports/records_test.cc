@@ -117,6 +117,36 @@ TEST(CheckRecord, RefusesWhatNoRunCouldHaveWritten) {
   }));
 }
 
+TEST(CheckRecord, RefusesLengthsNoRunCouldHaveWritten) {
+  EXPECT_TRUE(CheckRecord(LengthsCell("a", 0.5)).ok());
+  EXPECT_TRUE(CheckRecord(LengthsCell("a", 0.5, 0, 128)).ok());
+  const auto refused = [](void (*spoil)(Metrics&)) {
+    ResultRecord record = LengthsCell("a", 0.5);
+    spoil(*record.mutable_metrics());
+    return absl::IsDataLoss(CheckRecord(record));
+  };
+  using M = Metrics&;
+  EXPECT_TRUE(refused([](M m) { m.mutable_lengths(1)->set_length(64); }));
+  EXPECT_TRUE(refused([](M m) { m.mutable_lengths(1)->set_accuracy(NAN); }));
+  EXPECT_TRUE(refused([](M m) { m.mutable_lengths(1)->set_loss(-1); }));
+  EXPECT_TRUE(refused(
+      [](M m) { m.mutable_lengths(0)->mutable_depths(39)->set_depth(40); }));
+  EXPECT_TRUE(refused(
+      [](M m) { m.mutable_lengths(0)->mutable_depths(1)->set_depth(0); }));
+  EXPECT_TRUE(refused(
+      [](M m) { m.mutable_lengths(0)->mutable_depths(1)->set_accuracy(2); }));
+  EXPECT_TRUE(refused([](M m) {
+    m.mutable_lengths(0)->mutable_loss_by_position(1)->set_first(0);
+  }));
+  EXPECT_TRUE(refused([](M m) {
+    m.mutable_lengths(0)->mutable_loss_by_position(1)->set_loss(INFINITY);
+  }));
+  EXPECT_TRUE(refused(
+      [](M m) { m.mutable_lengths(0)->mutable_details(0)->set_value(NAN); }));
+  EXPECT_TRUE(refused([](M m) { m.mutable_references(1)->set_bytes(1024); }));
+  EXPECT_TRUE(refused([](M m) { m.mutable_references(1)->set_table(1.5); }));
+}
+
 TEST(CheckProbe, RefusesWhatNoProbeCouldHaveWritten) {
   EXPECT_TRUE(CheckProbe(CapacityProbe("a", 0.5)).ok());
   EXPECT_TRUE(CheckProbe(CapacityProbe("a", 16)).ok());

@@ -10,6 +10,7 @@
 #include "harness/atomic_file.h"
 #include "reports/csv_writer.h"
 #include "reports/json_writer.h"
+#include "reports/lengths_csv.h"
 #include "reports/markdown_writer.h"
 #include "reports/page/page.h"
 
@@ -23,6 +24,7 @@ absl::Status WriteReport(const Leaderboard& leaderboard,
       {"leaderboard.json", RenderJson(leaderboard)},
       {"leaderboard.csv", RenderCsv(leaderboard)},
       {"leaderboard.md", RenderMarkdown(leaderboard)},
+      {"lengths.csv", RenderLengthsCsv(leaderboard)},
       {"probes.csv", RenderProbesCsv(leaderboard)},
       {kPageName, *std::move(page)},
   };

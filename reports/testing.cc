@@ -2,6 +2,7 @@
 
 #include "reports/testing.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace mneme {
@@ -102,6 +103,49 @@ ResultRecord OkCell(const std::string& variant, double accuracy,
   cell.set_parameters(37312);
   cell.set_state_bytes(16640);
   cell.set_state_tokens(64);
+  return cell;
+}
+
+ResultRecord LengthsCell(const std::string& variant, double accuracy,
+                         uint64_t seed, int64_t supported) {
+  constexpr int32_t kParts = 40;
+  ResultRecord cell = OkCell(variant, accuracy, seed);
+  cell.set_task("needle");
+  double at_length = accuracy;
+  for (int64_t length = 64; length <= 512; length *= 2, at_length *= 0.75) {
+    LengthScore& score = *cell.mutable_metrics()->add_lengths();
+    score.set_length(length);
+    if (length > supported) {
+      score.set_unsupported("its filter is of a fixed length");
+      continue;
+    }
+    score.set_examples(100);
+    score.set_accuracy(at_length);
+    score.set_loss(1 - at_length);
+    score.set_streamed(length > 64);
+    for (int32_t depth = 0; depth < kParts; ++depth) {
+      DepthScore& part = *score.add_depths();
+      part.set_depth(depth);
+      part.set_answers(4);
+      part.set_accuracy(at_length * (0.5 + 0.5 * depth / kParts));
+    }
+    for (int64_t first = 0; first < length; first = first * 2 + (first == 0)) {
+      PositionLoss& part = *score.add_loss_by_position();
+      part.set_first(first);
+      part.set_last(first == 0 ? 1 : 2 * first);
+      part.set_answers(100 * (part.last() - part.first()));
+      part.set_loss(2 / (1 + at_length * static_cast<double>(first)));
+    }
+    NamedScore& recall = *score.add_details();
+    recall.set_name("recall");
+    recall.set_value(at_length);
+  }
+  for (int64_t bytes = 1024; bytes <= 65536; bytes *= 2) {
+    ReferencePoint& point = *cell.mutable_metrics()->add_references();
+    point.set_bytes(bytes);
+    point.set_window(static_cast<double>(bytes) / 65536);
+    point.set_table(std::min(1.0, static_cast<double>(bytes) / 16384));
+  }
   return cell;
 }
 

@@ -18,6 +18,13 @@ namespace mneme {
 ResultRecord OkCell(const std::string& variant, double accuracy,
                     uint64_t seed = 0);
 
+// One of which 64, 128, 256 and 512 tokens were tested, with answers said at
+// all depths and every position scored: each doubling takes a quarter of the
+// accuracy, and it falls towards the beginning of the sequence. Beyond
+// `supported` tokens, if there is a bound, sequences are unsupported.
+ResultRecord LengthsCell(const std::string& variant, double accuracy,
+                         uint64_t seed = 0, int64_t supported = 512);
+
 // One whose loss became NaN at step 120.
 ResultRecord DivergedCell(const std::string& variant, uint64_t seed = 0);
 

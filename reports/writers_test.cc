@@ -15,6 +15,7 @@
 #include "reports/boards.h"
 #include "reports/csv_writer.h"
 #include "reports/json_writer.h"
+#include "reports/lengths_csv.h"
 #include "reports/markdown_writer.h"
 #include "reports/testing.h"
 
@@ -50,6 +51,46 @@ TEST(JsonWriter, HoldsWhatTheRecordHolds) {
   EXPECT_EQ(cell["state_bytes"], 16640);
   EXPECT_EQ(cell["parameters"], 37312);
   EXPECT_EQ(cell["train_tokens_per_second"], 150000);
+}
+
+TEST(JsonWriter, HoldsLengthsAndReferences) {
+  const json metrics =
+      Written({LengthsCell("hyena", 0.8, 0, 128)})["cells"][0]["metrics"];
+  ASSERT_THAT(metrics["lengths"], SizeIs(4));
+  const json& longer = metrics["lengths"][1];
+  EXPECT_EQ(longer["length"], 128);
+  EXPECT_TRUE(longer["unsupported"].is_null());
+  EXPECT_THAT(longer["depths"], SizeIs(40));
+  EXPECT_THAT(longer["loss_by_position"], SizeIs(8));
+  EXPECT_TRUE(longer["details"].contains("recall"));
+  EXPECT_EQ(metrics["lengths"][2]["unsupported"],
+            "its filter is of a fixed length");
+  EXPECT_EQ(metrics["references"][4]["table"], 1);
+}
+
+TEST(LengthsCsv, HasALineForEachNumber) {
+  const std::string csv = RenderLengthsCsv(
+      MakeLeaderboard({LengthsCell("hyena", 1.0, 0, 64), DivergedCell("gla")}));
+  const std::vector<std::string> lines = absl::StrSplit(csv, '\n');
+  EXPECT_EQ(lines[0],
+            "variant,task,profile,seed,length,measure,first,last,answers,value,"
+            "bytes,reason");
+  EXPECT_EQ(lines[1], "hyena,needle,quick,0,64,accuracy,,,,1,,");
+  EXPECT_THAT(csv, HasSubstr("hyena,needle,quick,0,64,depth,0.5,0.525,4,0.75"));
+  EXPECT_THAT(csv, HasSubstr("0,64,position_loss,32,64,3200,"));
+  EXPECT_THAT(csv, HasSubstr("0,64,detail.recall,,,,1,,\n"));
+  EXPECT_THAT(csv, HasSubstr("0,128,unsupported,,,,,,its filter is of a"));
+  EXPECT_THAT(csv, HasSubstr("0,,table,,,,1,16384,\n"));
+  EXPECT_THAT(csv, Not(HasSubstr("gla")));
+}
+
+TEST(MarkdownWriter, HasAccuracyByLength) {
+  const std::string markdown =
+      RenderMarkdown(MakeLeaderboard({LengthsCell("hyena", 1.0, 0, 128)}));
+  EXPECT_THAT(markdown, HasSubstr("| variant | 64 | 128 | 256 | 512 | "
+                                  "effective |"));
+  EXPECT_THAT(markdown, HasSubstr("| hyena | 1.0000 | 0.7500 | unsupported | "
+                                  "unsupported | 64 |"));
 }
 
 TEST(JsonWriter, OptionsHaveTheirTypes) {

@@ -16,6 +16,7 @@ const std::string& PageScript();                  // page.js
 const std::string& ChartScript();                 // Vega and charts.js
 const std::string& LearningCurveTemplate();       // learning_curve.vega.json
 const std::string& StateChartTemplate();          // state.vega.json
+const std::string& LengthChartTemplate();         // length.vega.json
 const std::string& CapacityChartTemplate();       // capacity.vega.json
 const std::string& ApproximationChartTemplate();  // approximation.vega.json
 

@@ -11,7 +11,10 @@
 #include "absl/types/optional.h"
 #include "reports/columns.h"
 #include "reports/format.h"
+#include "reports/length_results.h"
 #include "reports/page/charts.h"
+#include "reports/page/heat_map.h"
+#include "reports/page/length_section.h"
 #include "reports/page/series.h"
 
 namespace mneme {
@@ -182,7 +185,19 @@ ViewData LearningOf(const Leaderboard& leaderboard, const Board& board) {
   return chart;
 }
 
-ViewData StateOf(const Board& board) {
+ViewData ReferenceRows(const std::vector<ReferencePoint>& references) {
+  ViewData rows = ViewList();
+  for (const ReferencePoint& point : references) {
+    ViewData row;
+    row.set("bytes", FormatCount(static_cast<double>(point.bytes())));
+    row.set("window", FormatScore(point.window()));
+    row.set("table", FormatScore(point.table()));
+    rows << row;
+  }
+  return rows;
+}
+
+ViewData StateOf(const Leaderboard& leaderboard, const Board& board) {
   if (!HasStates(board)) return ViewData(false);
   ViewData points = ViewList();
   int without_state = 0;
@@ -207,8 +222,21 @@ ViewData StateOf(const Board& board) {
     absl::StrAppend(&caption, " A logarithmic scale has no place for ",
                     without_state, " without any state.");
   }
+  const std::vector<ReferencePoint> references =
+      ReferencesOf(leaderboard, board);
+  if (!references.empty()) {
+    absl::StrAppend(
+        &caption,
+        " Dashed, what memories that need no training score with as many "
+        "bytes: a window keeps keys and values of the latest tokens, as "
+        "attention does; a table keeps the latest of just the pairs that will "
+        "be asked for, which nothing can know, so nothing does better with as "
+        "many bytes. Both guess what they have lost.");
+  }
   ViewData chart;
-  chart.set("spec", ScriptSafe(StateChartSpec(board)));
+  chart.set("spec", ScriptSafe(StateChartSpec(board, references)));
+  chart.set("has_references", !references.empty());
+  chart.set("references", ReferenceRows(references));
   chart.set("caption", caption);
   chart.set("points", points);
   return chart;
@@ -265,7 +293,12 @@ ViewData BoardSection(const Leaderboard& leaderboard, const Board& board) {
   section.set("floors", TextOrNothing(FloorsLine(board)));
   section.set("one_seed", TextOrNothing(SeedsLine(board)));
   section.set("learning", LearningOf(leaderboard, board));
-  section.set("state", StateOf(board));
+  section.set("state", StateOf(leaderboard, board));
+  const std::vector<RowLengths> lengths = LengthsOf(leaderboard, board);
+  section.set("lengths", LengthTable(board, lengths));
+  section.set("heat", HeatMaps(lengths));
+  section.set("positions", PositionTable(board, lengths));
+  section.set("task_details", TaskDetails(lengths));
   return section;
 }
 

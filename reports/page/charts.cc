@@ -21,20 +21,47 @@ using Json = ChartJson;
 
 constexpr size_t kLettersOfGuessing = 12;  // "chance 0.1234", in small print
 
-// The scores of guessing, as lines to draw across a chart. Where both are the
-// same a single one is drawn.
-Json Floors(const Board& board) {
-  Json floors = Json::array();
-  if (!board.chance_accuracy.has_value()) return floors;
-  const double chance = *board.chance_accuracy;
-  const double context = *board.context_guess_accuracy;
-  if (context > chance) {
-    floors.push_back({{"accuracy", context},
-                      {"label", absl::StrCat("1/K ", FormatScore(context))}});
+// The line of one memory, and where its name stands: right below where it has
+// come half the way, or in a corner if it has before the chart begins.
+void AddReference(absl::Span<const ReferencePoint> references,
+                  const std::string& memory, double low, double high,
+                  Json& lines, Json& names) {
+  const auto score = [&memory](const ReferencePoint& point) {
+    return memory == "table" ? point.table() : point.window();
+  };
+  const double half =
+      (score(references.front()) + score(references.back())) / 2;
+  bool named = false;
+  const auto add = [&](double bytes, double accuracy) {
+    lines.push_back(
+        {{"memory", memory}, {"bytes", bytes}, {"accuracy", accuracy}});
+  };
+  const std::string label = absl::StrCat(memory, " of as many bytes");
+  for (const ReferencePoint& point : references) {
+    const auto bytes = static_cast<double>(point.bytes());
+    add(bytes, score(point));
+    if (named || bytes < low || bytes > high || score(point) < half) continue;
+    named = true;
+    const bool right = std::log2(bytes / low) > std::log2(high / low) / 2;
+    names.push_back({{"bytes", bytes},
+                     {"accuracy", score(point)},
+                     {"label", label},
+                     {"align", right ? "right" : "left"},
+                     {"dx", right ? -6 : 6},
+                     {"dy", right ? -4 : 14}});
   }
-  floors.push_back({{"accuracy", chance},
-                    {"label", absl::StrCat("chance ", FormatScore(chance))}});
-  return floors;
+  // More bytes find no more.
+  const double last = static_cast<double>(references.back().bytes());
+  if (high > last) add(high, score(references.back()));
+  if (named) return;
+  const bool before = last < low;
+  names.push_back({{"bytes", before ? low : high},
+                   {"accuracy", before ? score(references.back())
+                                       : score(references.front())},
+                   {"label", label},
+                   {"align", before ? "left" : "right"},
+                   {"dx", before ? 6 : -6},
+                   {"dy", memory == "table" ? 14 : 28}});
 }
 
 // The last point of each variant's first finished cell: where its name is led
@@ -59,6 +86,20 @@ Json CurveEnds(const Leaderboard& leaderboard, const Board& board) {
 }
 
 }  // namespace
+
+Json Floors(const Board& board) {
+  Json floors = Json::array();
+  if (!board.chance_accuracy.has_value()) return floors;
+  const double chance = *board.chance_accuracy;
+  const double context = *board.context_guess_accuracy;
+  if (context > chance) {
+    floors.push_back({{"accuracy", context},
+                      {"label", absl::StrCat("1/K ", FormatScore(context))}});
+  }
+  floors.push_back({{"accuracy", chance},
+                    {"label", absl::StrCat("chance ", FormatScore(chance))}});
+  return floors;
+}
 
 bool HasLearningCurves(const Leaderboard& leaderboard, const Board& board) {
   return !CurveEnds(leaderboard, board).empty();
@@ -118,7 +159,8 @@ std::string LearningCurveSpec(const Leaderboard& leaderboard,
   return Dump(spec);
 }
 
-std::string StateChartSpec(const Board& board) {
+std::string StateChartSpec(const Board& board,
+                           absl::Span<const ReferencePoint> references) {
   Json points = Json::array();
   int64_t smallest = INT64_MAX, largest = 1;
   std::vector<std::string> names;
@@ -141,7 +183,10 @@ std::string StateChartSpec(const Board& board) {
   spec["description"] = absl::StrCat(
       "Scatter plot of test accuracy, from 0 to 1, against bytes of state on a "
       "logarithmic scale on ",
-      board.task, " for ", NameList(names), ".");
+      board.task, " for ", NameList(names),
+      references.empty()
+          ? "."
+          : ", with lines for a window and a table of as many bytes.");
   Named(spec["data"], "points")["values"] = std::move(points);
   Named(spec["data"], "floors")["values"] = Floors(board);
   // Whole powers of two with room beside the outermost points.
@@ -151,6 +196,12 @@ std::string StateChartSpec(const Board& board) {
       std::exp2(std::ceil(std::log2(static_cast<double>(largest)) + 0.5));
   Named(spec["scales"], "x")["domain"] = {low, high};
   spec["axes"][0]["values"] = PowerTicks(low, high);
+  if (!references.empty()) {
+    Json& lines = Named(spec["data"], "references")["values"];
+    Json& labels = Named(spec["data"], "reference_ends")["values"];
+    AddReference(references, "window", low, high, lines, labels);
+    AddReference(references, "table", low, high, lines, labels);
+  }
   return Dump(spec);
 }
 

@@ -13,7 +13,9 @@
 
 #include <string>
 
+#include "absl/types/span.h"
 #include "reports/boards.h"
+#include "reports/page/chart_parts.h"
 
 namespace mneme {
 
@@ -23,8 +25,14 @@ std::string LearningCurveSpec(const Leaderboard& leaderboard,
                               const Board& board);
 
 // Test accuracy with its interval against bytes of state, on a logarithmic
-// scale: one point for each complete row that has a state.
-std::string StateChartSpec(const Board& board);
+// scale: one point for each complete row that has a state, and beside them what
+// memories that need no training score with as many bytes, by rising bytes.
+std::string StateChartSpec(const Board& board,
+                           absl::Span<const ReferencePoint> references = {});
+
+// The scores of guessing, {"accuracy", "label"} each, as lines to draw across a
+// chart. Where both are the same there is a single one.
+ChartJson Floors(const Board& board);
 
 // Whether the chart would show anything.
 bool HasLearningCurves(const Leaderboard& leaderboard, const Board& board);

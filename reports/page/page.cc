@@ -175,8 +175,16 @@ struct OverviewRow {
   std::string family;
   std::vector<const Row*> rows;
   size_t complete = 0;
-  double mean = 0;  // of the complete ones
+  double mean = 0;  // of the complete ones, above chance
 };
+
+// 0 where guessing any answer does as well, 1 where all is right: accuracies on
+// tasks whose guesses differ in worth have no mean otherwise.
+double AboveChance(const Row& row, const Board& board) {
+  const double chance = board.chance_accuracy.value_or(0);
+  if (chance >= 1) return 0;
+  return std::max(0.0, (row.accuracy->mean - chance) / (1 - chance));
+}
 
 std::vector<OverviewRow> OverviewRows(const Leaderboard& leaderboard) {
   std::vector<OverviewRow> overview(leaderboard.variants.size());
@@ -192,7 +200,7 @@ std::vector<OverviewRow> OverviewRows(const Leaderboard& leaderboard) {
       if (entry.family.empty()) entry.family = row->family;
       if (!row->complete()) continue;
       ++entry.complete;
-      entry.mean += row->accuracy->mean;
+      entry.mean += AboveChance(*row, board);
     }
     if (entry.complete > 0) entry.mean /= static_cast<double>(entry.complete);
   }

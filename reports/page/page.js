@@ -93,7 +93,7 @@ function matches(row) {
 
 function filterRows() {
   const hidden = new Set(), shown = new Set();
-  for (const row of document.querySelectorAll("tr[data-variant]")) {
+  for (const row of document.querySelectorAll("[data-variant]")) {
     row.hidden = !matches(row);
     (row.hidden ? hidden : shown).add(row.dataset.variant);
   }
