@@ -139,7 +139,9 @@ void AppendStyled(std::string& out, absl::string_view style,
 std::string RenderBoard(const Board& board, const TerminalStyle& style) {
   const std::vector<Shown> columns = ChooseColumns(board, style.columns);
   std::string out;
-  AppendStyled(out, kBold, Heading(board), style.color);
+  AppendStyled(out, kBold,
+               Wrapped(Heading(board), 0, static_cast<size_t>(style.columns)),
+               style.color);
   std::string titles;
   for (const auto& [column, width] : columns) {
     absl::StrAppend(&titles, kGap,

@@ -12,6 +12,7 @@ namespace mneme {
 
 const std::string& PageTemplate();                // page.mustache
 const std::string& PageStyle();                   // page.css
+const std::string& HeatMapStyle();                // heat_map.css
 const std::string& PageScript();                  // page.js
 const std::string& ChartScript();                 // Vega and charts.js
 const std::string& LearningCurveTemplate();       // learning_curve.vega.json

@@ -21,47 +21,41 @@ using Json = ChartJson;
 
 constexpr size_t kLettersOfGuessing = 12;  // "chance 0.1234", in small print
 
-// The line of one memory, and where its name stands: right below where it has
-// come half the way, or in a corner if it has before the chart begins.
+// The line of one memory, and where its name stands: beside the point of the
+// chart that is nearest to half the way, below the line or above it.
 void AddReference(absl::Span<const ReferencePoint> references,
                   const std::string& memory, double low, double high,
-                  Json& lines, Json& names) {
+                  Json& line, Json& names) {
   const auto score = [&memory](const ReferencePoint& point) {
     return memory == "table" ? point.table() : point.window();
   };
-  const double half =
-      (score(references.front()) + score(references.back())) / 2;
-  bool named = false;
-  const auto add = [&](double bytes, double accuracy) {
-    lines.push_back(
-        {{"memory", memory}, {"bytes", bytes}, {"accuracy", accuracy}});
-  };
-  const std::string label = absl::StrCat(memory, " of as many bytes");
+  const double first = score(references.front());
+  const double last = score(references.back());
+  // Where none of its points is on the chart, what it comes from or goes to.
+  const bool before = static_cast<double>(references.back().bytes()) < low;
+  double named_bytes = before ? low : high, named = before ? last : first;
+  double distance = 2;
   for (const ReferencePoint& point : references) {
     const auto bytes = static_cast<double>(point.bytes());
-    add(bytes, score(point));
-    if (named || bytes < low || bytes > high || score(point) < half) continue;
-    named = true;
-    const bool right = std::log2(bytes / low) > std::log2(high / low) / 2;
-    names.push_back({{"bytes", bytes},
-                     {"accuracy", score(point)},
-                     {"label", label},
-                     {"align", right ? "right" : "left"},
-                     {"dx", right ? -6 : 6},
-                     {"dy", right ? -4 : 14}});
+    line.push_back({{"bytes", bytes}, {"accuracy", score(point)}});
+    const double from_half = std::abs(score(point) - (first + last) / 2);
+    if (bytes < low || bytes > high || from_half >= distance) continue;
+    distance = from_half;
+    named_bytes = bytes;
+    named = score(point);
   }
   // More bytes find no more.
-  const double last = static_cast<double>(references.back().bytes());
-  if (high > last) add(high, score(references.back()));
-  if (named) return;
-  const bool before = last < low;
-  names.push_back({{"bytes", before ? low : high},
-                   {"accuracy", before ? score(references.back())
-                                       : score(references.front())},
-                   {"label", label},
-                   {"align", before ? "left" : "right"},
-                   {"dx", before ? 6 : -6},
-                   {"dy", memory == "table" ? 14 : 28}});
+  if (static_cast<double>(references.back().bytes()) < high) {
+    line.push_back({{"bytes", high}, {"accuracy", last}});
+  }
+  const bool right = named_bytes * named_bytes > low * high;
+  const bool above = right && named < 0.95;  // there the chart ends
+  names.push_back({{"bytes", named_bytes},
+                   {"accuracy", named},
+                   {"label", absl::StrCat(memory, " of as many bytes")},
+                   {"align", right ? "right" : "left"},
+                   {"dx", right ? -6 : 6},
+                   {"dy", above ? -6 : 14}});
 }
 
 // The last point of each variant's first finished cell: where its name is led
@@ -197,10 +191,11 @@ std::string StateChartSpec(const Board& board,
   Named(spec["scales"], "x")["domain"] = {low, high};
   spec["axes"][0]["values"] = PowerTicks(low, high);
   if (!references.empty()) {
-    Json& lines = Named(spec["data"], "references")["values"];
-    Json& labels = Named(spec["data"], "reference_ends")["values"];
-    AddReference(references, "window", low, high, lines, labels);
-    AddReference(references, "table", low, high, lines, labels);
+    Json& memory_names = Named(spec["data"], "memories")["values"];
+    for (const char* memory : {"window", "table"}) {
+      AddReference(references, memory, low, high,
+                   Named(spec["data"], memory)["values"], memory_names);
+    }
   }
   return Dump(spec);
 }

@@ -72,7 +72,8 @@ Json Filled(Lines lines, Json floors, int64_t trained, double top) {
 // part, which ends where the sequence does.
 bool ScoresEveryPosition(absl::Span<const PositionBits> parts) {
   constexpr size_t kFewestParts = 4;
-  if (parts.size() < kFewestParts) return false;
+  // Questions that begin after what they ask for are another thing.
+  if (parts.size() < kFewestParts || parts[0].first > 1) return false;
   const auto density = [&parts](size_t i) {
     return static_cast<double>(parts[i].answers) /
            static_cast<double>(parts[i].last - parts[i].first);

@@ -338,7 +338,7 @@ absl::StatusOr<std::string> RenderPage(const Leaderboard& leaderboard) {
   }
   ViewData view;
   view.set("title", "Leaderboard");
-  view.set("style", PageStyle());
+  view.set("style", absl::StrCat(PageStyle(), "\n", HeatMapStyle()));
   view.set("chart_script", ChartScript());
   view.set("page_script", PageScript());
   view.set("first_anchor", leaderboard.boards.empty() ? "columns"
