@@ -45,7 +45,7 @@ expect "describe: axes of files" 0 "lambda +.*\[batch, heads, length, levels\]" 
 expect "describe: axes of parameters" 0 "e +.*\[heads, length, k\]" "$mneme" describe linformer_encoder
 expect "describe: sizes of the state" 0 "after +100 tokens +14336 bytes" "$mneme" describe linformer
 expect "describe a task" 0 "pairs" "$mneme" describe mqar
-expect "describe a task: its example" 0 ">[0-9]+ \(0\)" "$mneme" describe mqar
+expect "describe a task: its example" 0 "k[0-9]+>v[0-9]+ \(_\)" "$mneme" describe mqar
 expect "describe a task: floors" 0 "from a bag of the tokens 0.125" "$mneme" describe mqar
 expect "describe another profile" 0 "example 3 of smoke" "$mneme" describe mqar --profile=smoke --example=3
 expect "describe other settings" 0 "among the context.s answers 0.5" "$mneme" describe mqar --set task.pairs=2
