@@ -175,7 +175,7 @@ test_bazel_is_asked_for_the_chosen_cells_alone() {
   fake_bazel 0 mqar.softmax.1 probe.softmax
   "$write_record" softmax 1 1 "$dir/mqar.softmax.1.record"
   "$write_record" softmax 16 0 "$dir/softmax.probe"
-  run 0 --variants=softmax --seeds=1 --set=train.steps=5 --no-color
+  run 0 --variants=softmax --tasks=mqar --seeds=1 --set=train.steps=5 --no-color
   says stdout 'seed 1'
   says stdout 'probes: 1/1'
   says arguments --output_groups=mqar.softmax.1
@@ -206,7 +206,7 @@ test_a_probe_that_failed_costs_no_ranking() {
   says stdout '1/1 variant complete'
   says stdout 'softmax: Bazel did not get as far'
   has out/index.html
-  run 0 --variants=softmax --out=out --no-probes
+  run 0 --variants=softmax --tasks=mqar --out=out --no-probes
   grep -q probe "$dir/arguments" && fail 'probes were asked for'
 }
 
@@ -239,7 +239,7 @@ test_a_workspace_without_bazelw_has_a_bazel() {
   mv "$dir/bazelw" "$dir/bin/bazel"
   "$write_record" softmax 1 0 "$dir/mqar.softmax.0.record"
   variables+=("PATH=$dir/bin:$PATH")
-  run 0 --variants=softmax --no-probes
+  run 0 --variants=softmax --tasks=mqar --no-probes
   says arguments --output_groups=mqar.softmax.0
 }
 
