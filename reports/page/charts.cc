@@ -86,11 +86,17 @@ Json Floors(const Board& board) {
   if (!board.chance_accuracy.has_value()) return floors;
   const double chance = *board.chance_accuracy;
   const double context = *board.context_guess_accuracy;
+  // Above its line and, where two lines are too close, above the other's text.
+  constexpr double kTextHeight = 0.06;  // of the axis
+  constexpr int kAbove = -4, kFurtherAbove = -16;
   if (context > chance) {
-    floors.push_back({{"accuracy", context},
-                      {"label", absl::StrCat("1/K ", FormatScore(context))}});
+    floors.push_back(
+        {{"accuracy", context},
+         {"dy", context - chance < kTextHeight ? kFurtherAbove : kAbove},
+         {"label", absl::StrCat("1/K ", FormatScore(context))}});
   }
   floors.push_back({{"accuracy", chance},
+                    {"dy", kAbove},
                     {"label", absl::StrCat("chance ", FormatScore(chance))}});
   return floors;
 }
@@ -191,6 +197,10 @@ std::string StateChartSpec(const Board& board,
   Named(spec["scales"], "x")["domain"] = {low, high};
   spec["axes"][0]["values"] = PowerTicks(low, high);
   if (!references.empty()) {
+    // Only then: around a mark without items Vega places no labels at all, and
+    // neither does it lay out the rest.
+    spec["marks"].back()["transform"][0]["avoidMarks"].push_back(
+        "memory_names");
     Json& memory_names = Named(spec["data"], "memories")["values"];
     for (const char* memory : {"window", "table"}) {
       AddReference(references, memory, low, high,

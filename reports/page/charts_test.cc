@@ -87,6 +87,20 @@ TEST(StateChart, ItsDomainHoldsEveryPoint) {
   EXPECT_LE(spec["axes"][0]["values"].size(), 7);
 }
 
+TEST(StateChart, AvoidsNamesOfMemoriesOnlyWhereThereAreAny) {
+  const Leaderboard leaderboard = MakeLeaderboard({OkCell("linear", 0.5)});
+  const auto avoided = [&](absl::Span<const ReferencePoint> references) {
+    const json spec =
+        json::parse(StateChartSpec(leaderboard.boards[0], references));
+    return spec["marks"].back()["transform"][0]["avoidMarks"];
+  };
+  std::vector<ReferencePoint> references(2);
+  references[0].set_bytes(1024);
+  references[1].set_bytes(1 << 20);
+  EXPECT_EQ(avoided({}), json({"markers"}));
+  EXPECT_EQ(avoided(references), json({"markers", "memory_names"}));
+}
+
 TEST(StateChart, LeavesOutWhatHasNoLogarithm) {
   ResultRecord stateless = OkCell("mean", 0.1);
   stateless.clear_state_bytes();
