@@ -6,9 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "attention/variant.h"
 #include "gtest/gtest.h"
 #include "harness/settings.h"
+#include "harness/trainer.h"
 #include "tasks/task.h"
 
 namespace mneme {
@@ -27,7 +29,10 @@ TEST(Profiles, OfEveryTaskResolve) {
       SCOPED_TRACE(name + " " + profile);
       const auto settings =
           ResolveSettings(variant, plugin.descriptor, profile, {});
-      ASSERT_TRUE(settings.ok()) << settings.status();
+      EXPECT_TRUE(settings.ok()) << settings.status();
+      if (!settings.ok()) continue;
+      const absl::Status training = CheckTrainOptions(settings->train);
+      EXPECT_TRUE(training.ok()) << training;
       const auto task = plugin.make(settings->task);
       EXPECT_TRUE(task.ok()) << task.status();
     }

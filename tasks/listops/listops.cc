@@ -311,6 +311,7 @@ TaskDescriptor Descriptor() {
         {"positions", "true"}},
        {{"steps", "5000"},
         {"batch", "32"},
+        {"train_examples", "96000"},
         {"learning_rate", "0.0016"},
         {"warmup", "1000"},
         {"weight_decay", "0.1"},

@@ -24,7 +24,8 @@ TaskProfile PublishedMad(OptionValues values, int64_t examples) {
                    {"mlp", "swiglu"},
                    {"mlp_factor", "4"},
                    {"short_conv", "0"},
-                   {"embedding_deviation", "0.02"}};
+                   {"embedding_deviation", "0.02"},
+                   {"init", "uniform"}};
   profile.train = {{"steps", absl::StrCat(kEpochs * epoch)},
                    {"batch", absl::StrCat(kBatch)},
                    {"train_examples", absl::StrCat(examples)},
