@@ -55,7 +55,7 @@ double ReferenceSheet::ExpectedScore(const Entry& entry,
     predictions.push_back(found(question) ? question.target : kUnscored);
   }
   const double score = task_->Score(entry.example, predictions);
-  return score + (1 - score) * task_->ContextGuessScore();
+  return score + (1 - score) * guess_;
 }
 
 ReferenceScore ReferenceSheet::At(int64_t bytes) const {

@@ -34,7 +34,9 @@ class ReferenceSheet {
   // The task must outlive the sheet. bytes_per_token is what a window keeps of
   // one token.
   ReferenceSheet(const Task* task, int64_t bytes_per_token)
-      : task_(task), bytes_per_token_(bytes_per_token) {}
+      : task_(task),
+        bytes_per_token_(bytes_per_token),
+        guess_(task->ContextGuessScore()) {}
 
   // One example; positions are those of its scored tokens in the sequence, or
   // empty if the example is whole. Keeps the first 256 and no more: their
@@ -70,6 +72,7 @@ class ReferenceSheet {
 
   const Task* task_;
   int64_t bytes_per_token_;
+  double guess_;  // some tasks take a while to say it
   std::vector<Entry> entries_;
   int64_t largest_window_ = 0;
   int64_t most_pairs_ = 0;

@@ -429,7 +429,7 @@ std::vector<TaskProfile> Profiles() {
         {"filler_vocab", "4"},
         {"depths", "40"}},
        {},
-       {{"steps", "400"}}},
+       {{"steps", "400"}, {"test_doublings", "5"}}},
       {"smoke",
        {{"length", "16"},
         {"keys", "2"},

@@ -204,6 +204,8 @@ TEST(PasskeyTest, ProfilesAreAsDocumented) {
   EXPECT_EQ(ProfilesText("passkey"),
             "quick: length=128 digits=1 digit_vocab=16 times=1 sentence=4 "
             "place=any depths=40\n"
+            "million: length=128 digits=1 digit_vocab=16 times=1 sentence=4 "
+            "place=any depths=40\n"
             "smoke: length=16 digits=1 digit_vocab=4 times=1 sentence=2 "
             "place=any depths=6\n"
             "published/infini: length=5000 digits=5 digit_vocab=10 times=2 "

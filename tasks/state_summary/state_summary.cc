@@ -200,7 +200,7 @@ TaskDescriptor Descriptor() {
       {"quick",
        {{"length", "64"}, {"keys", "10"}, {"updates", "-1"}, {"vocab", "64"}},
        {},
-       {{"steps", "500"}}},
+       {{"steps", "500"}, {"test_doublings", "4"}}},
       {"smoke", {{"length", "16"}, {"keys", "2"}, {"vocab", "16"}}},
   };
   return descriptor;
