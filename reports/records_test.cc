@@ -186,5 +186,17 @@ TEST(CheckProbe, RefusesWhatNoProbeCouldHaveWritten) {
   }));
 }
 
+// Records that are kept with the sources can still be read and shown.
+TEST(LoadRecords, ReadsThePublishedOnes) {
+  const absl::StatusOr<Records> records =
+      LoadRecords({"reports/published/zoology"});
+  ASSERT_TRUE(records.ok()) << records.status();
+  EXPECT_THAT(records->cells, SizeIs(testing::Ge(8)));
+  for (const ResultRecord& record : records->cells) {
+    EXPECT_EQ(record.status(), STATUS_OK);
+    EXPECT_EQ(record.profile(), "published/zoology");
+  }
+}
+
 }  // namespace
 }  // namespace mneme
