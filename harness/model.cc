@@ -108,7 +108,8 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(
     const Options& options, int64_t vocabulary, int64_t max_length, DType dtype,
     uint64_t seed, Readout readout) {
   const int64_t width = options.Int("width"), heads = options.Int("heads"),
-                layers = options.Int("layers");
+                layers = options.Int("layers"),
+                reckoned = options.Int("init_layers");
   const std::string mlp = options.Choice("mlp");
   int64_t hidden = options.Int("mlp_factor") * width;
   if (mlp == "swiglu") hidden = (hidden * 2 / 3 + 15) / 16 * 16;
@@ -150,7 +151,6 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(
     config.heads = heads;
     config.max_length = max_length;
     config.layer = static_cast<int>(layer);
-    const int64_t reckoned = options.Int("init_layers");
     config.layers = static_cast<int>(reckoned > 0 ? reckoned : layers);
     config.short_conv = options.Int("short_conv");
     config.options = variant_options;
@@ -181,7 +181,8 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(
   }
   model->final_norm_ = model->AddNorm("final_norm", options);
   if (!parameters.status().ok()) return parameters.status();
-  RedrawDense(options.Choice("init"), layers, &parameters);
+  RedrawDense(options.Choice("init"), reckoned > 0 ? reckoned : layers,
+              &parameters);
   return model;
 }
 

@@ -213,6 +213,9 @@ TEST(Model, NormalInitDrawsEveryDenseLayerAgain) {
     EXPECT_NEAR(Deviation(*model, block + ".mixer.out"), 0.01, 0.0005);
     EXPECT_NEAR(Deviation(*model, block + ".mlp_out"), 0.01, 0.0005);
   }
+  model = Make(**Variants().Find("softmax"),
+               {{"width", "64"}, {"init", "normal"}, {"init_layers", "8"}});
+  EXPECT_NEAR(Deviation(*model, "block0.mixer.out"), 0.005, 0.00025);
   EXPECT_EQ(Deviation(*make("hyena", "normal"), "block0.mixer.out_bias"), 0);
   EXPECT_NE(Deviation(*make("hyena", "own"), "block0.mixer.out_bias"), 0);
   // RWKV-4's own starts with zeros.
@@ -220,6 +223,11 @@ TEST(Model, NormalInitDrawsEveryDenseLayerAgain) {
   model = make("rwkv4", "uniform");
   EXPECT_NEAR(Deviation(*model, "block0.mixer.key"), own, 0.05 * own);
   EXPECT_NEAR(Deviation(*model, "block1.mixer.out"), own, 0.05 * own);
+  // RWKV-7's output starts with zeros.
+  EXPECT_EQ(Deviation(*make("rwkv7", "own"), "block0.mixer.out"), 0);
+  model = make("rwkv7", "normal");
+  EXPECT_NEAR(Deviation(*model, "block0.mixer.receptance"), 0.02, 0.001);
+  EXPECT_NEAR(Deviation(*model, "block0.mixer.out"), 0.01, 0.0005);
 }
 
 TEST(Model, TheIdentityForAnMlpAddsTheNorm) {

@@ -84,8 +84,10 @@ class Rwkv7Mixer : public Mixer {
                                     init, /*decay=*/false);
     };
     const auto add_matrix = [&](const std::string& name, const Init& init) {
-      return config.parameters->Add(absl::StrCat(config.name, ".", name),
-                                    {width_, width_}, init);
+      Parameter* added = config.parameters->Add(
+          absl::StrCat(config.name, ".", name), {width_, width_}, init);
+      added->role = name == "out" ? Role::kResidual : Role::kDense;
+      return added;
     };
     const double unit = 1 / std::sqrt(static_cast<double>(width_));
     const auto add_low_rank = [&](const std::string& name, double share,
