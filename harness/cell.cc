@@ -264,6 +264,9 @@ absl::StatusOr<ResultRecord> RunCell(
   Store(cell->settings.train, record.mutable_train_options());
   *record.mutable_environment() = DescribeEnvironment(request.workspace_status);
 
+  // A path that is no UTF-8 is found now, not after the training.
+  if (auto head = FormatRecord(record); !head.ok()) return head.status();
+
   const absl::Status status = Compute(request, *cell, progress, &record);
   if (absl::IsUnimplemented(status)) {
     record.set_status(STATUS_UNSUPPORTED);

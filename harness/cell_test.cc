@@ -120,7 +120,8 @@ class ShortTask : public Task {
 TaskPlugin ShortPlugin() {
   TaskDescriptor descriptor;
   descriptor.name = "testing_short";
-  descriptor.options = {OptionSpec::Int("length", 16, 4, 32, "tokens")};
+  descriptor.options = {OptionSpec::Int("length", 16, 4, 32, "tokens"),
+                        OptionSpec::Text("path", "", "unused")};
   descriptor.profiles = {{"quick", {}}, {"smoke", {}}};
   return {descriptor, [](const Options& options) {
             return std::make_unique<ShortTask>(options.Int("length"));
@@ -140,6 +141,14 @@ TEST(Cell, LengthsThatATaskOrAVariantCannotHaveAreSaidToBe) {
   record = RunOk(Request("softmax", {"positions=true", "test_doublings=1"}));
   ASSERT_EQ(record.metrics().lengths_size(), 2);
   EXPECT_NE(record.metrics().lengths(1).unsupported(), "");
+}
+
+TEST(Cell, WhatNoRecordCanHoldIsRefusedBeforeTraining) {
+  CellRequest request = Request("linear", {"path=caf\xe9", "steps=100000000"});
+  request.task = "testing_short";
+  const absl::Status status = RunCell(request, nullptr).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(status.message().find("UTF-8"), std::string::npos) << status;
 }
 
 TEST(Cell, MemoriesOfAsManyBytesAreShownBeside) {
