@@ -130,15 +130,20 @@ class Reader {
 
 // Whether the model reads piece by piece, or why it cannot read at all.
 absl::StatusOr<bool> MayStream(const Model& model, const Task& task,
-                               int64_t largest_state_bytes) {
+                               const LengthTestOptions& options) {
   const std::unique_ptr<ModelState> state = model.NewState(1);
   // The last token's answers speak of positions before it.
-  if (state == nullptr || task.AnswersFromLastToken()) return false;
+  if (state == nullptr || task.AnswersFromLastToken()) {
+    if (task.length() <= options.longest_at_once) return false;
+    return absl::UnimplementedError(
+        absl::StrCat("must be read at once; at most ", options.longest_at_once,
+                     " tokens are tried"));
+  }
   const int64_t bytes = state->BytesAfter(task.length());
-  if (bytes > largest_state_bytes) {
+  if (bytes > options.largest_state_bytes) {
     return absl::UnimplementedError(absl::StrCat(
         "its state would be ", bytes >> 20, " MiB after ", task.length(),
-        " tokens; at most ", largest_state_bytes >> 20, " are tried"));
+        " tokens; at most ", options.largest_state_bytes >> 20, " are tried"));
   }
   return true;
 }
@@ -149,10 +154,9 @@ absl::StatusOr<LengthTest> TestAtLength(const Model& model, const Task& task,
                                         uint64_t seed,
                                         const LengthTestOptions& options,
                                         kernels::ThreadPool* pool) {
-  ResetPeakMemory();
+  const bool counting = ResetPeakMemory();
   const auto start = std::chrono::steady_clock::now();
-  const absl::StatusOr<bool> streamed =
-      MayStream(model, task, options.largest_state_bytes);
+  const absl::StatusOr<bool> streamed = MayStream(model, task, options);
   if (!streamed.ok()) return streamed.status();
   LengthTest test;
   test.streamed = *streamed;
@@ -188,7 +192,8 @@ absl::StatusOr<LengthTest> TestAtLength(const Model& model, const Task& task,
   if (test.state_bytes > 0 && !references.empty()) {
     test.reference = references.At(test.state_bytes);
   }
-  test.peak_memory_bytes = PeakMemoryBytes();
+  // What training took is not what this takes.
+  if (counting) test.peak_memory_bytes = PeakMemoryBytes();
   test.seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
           .count();

@@ -32,6 +32,9 @@ struct LengthTestOptions {
   int64_t bytes_per_token = 1;
   // A state that would become larger than this is not tried.
   int64_t largest_state_bytes = int64_t{64} << 20;
+  // Nor is a longer sequence, by what must read it at once: memory grows with
+  // every token.
+  int64_t longest_at_once = int64_t{1} << 16;
 };
 
 struct LengthTest {
@@ -40,7 +43,8 @@ struct LengthTest {
   int64_t state_bytes = 0;  // at the end of a sequence; 0 unless streamed
   // Of as many bytes as that state, if answers are said somewhere.
   absl::optional<ReferenceScore> reference;
-  int64_t peak_memory_bytes = 0;  // of the process, while it ran
+  // Of the process, while it ran; 0 where the kernel does not tell.
+  int64_t peak_memory_bytes = 0;
   double seconds = 0;
 };
 

@@ -124,6 +124,22 @@ TEST(LongSequences, AGrowingStateIsRefusedBeforeItGrows) {
   EXPECT_TRUE(fixed.ok()) << fixed.status();
 }
 
+TEST(LongSequences, WhatReadsAtOnceIsNotTriedAtAnyLength) {
+  const EchoTask task(64);
+  kernels::ThreadPool pool(1);
+  LengthTestOptions options;
+  options.longest_at_once = 63;
+  const auto model = Make(**Variants().Find("bigbird_encoder"));
+  EXPECT_EQ(TestAtLength(*model, task, 0, options, &pool).status().code(),
+            absl::StatusCode::kUnimplemented);
+  EXPECT_EQ(task.longest_range, 0) << "it was tried all the same";
+  EXPECT_TRUE(TestAtLength(*Make(**Variants().Find("retention")), task, 0,
+                           options, &pool)
+                  .ok());
+  options.longest_at_once = 64;
+  EXPECT_TRUE(TestAtLength(*model, task, 0, options, &pool).ok());
+}
+
 TEST(LongSequences, WhatEndsAtTheTrainingLengthSaysSo) {
   const EchoTask task(128);
   kernels::ThreadPool pool(1);
