@@ -18,6 +18,7 @@
 #include "harness/command_apply.h"
 #include "harness/descriptor_json.h"
 #include "harness/example_picture.h"
+#include "harness/settings.h"
 #include "harness/terminal.h"
 #include "tasks/task.h"
 
@@ -125,6 +126,13 @@ absl::StatusOr<std::unique_ptr<Task>> MakeShown(const TaskPlugin& plugin,
     if (chosen == nullptr &&
         (flags.profile.empty() || flags.profile == profile.name)) {
       chosen = &profile;
+    }
+  }
+  for (const HarnessProfile& profile : HarnessProfiles()) {
+    if (!profile.of_every_task) continue;
+    known.push_back(profile.name);
+    if (chosen == nullptr && flags.profile == profile.name) {
+      chosen = &d.profiles.front();
     }
   }
   if (chosen == nullptr) {

@@ -48,6 +48,7 @@ expect "describe a task" 0 "pairs" "$mneme" describe mqar
 expect "describe a task: its example" 0 "k[0-9]+>v[0-9]+ \(_\)" "$mneme" describe mqar
 expect "describe a task: floors" 0 "from a bag of the tokens 0.125" "$mneme" describe mqar
 expect "describe another profile" 0 "example 3 of smoke" "$mneme" describe mqar --profile=smoke --example=3
+expect "describe the profile of every task" 0 "example 0 of standard" "$mneme" describe mqar --profile=standard
 expect "describe other settings" 0 "among the context.s answers 0.5" "$mneme" describe mqar --set task.pairs=2
 expect "describe a published profile" 0 "published/zoology .* train.batch=512" "$mneme" describe mqar
 expect "evaluate: longer sequences" 0 "length +32: accuracy .* streamed with" "$mneme" evaluate --variant=linear --task=mqar --profile=smoke --set test_doublings=1 --out=longer.record

@@ -8,9 +8,10 @@
 //           said within the window.
 //   table   the most recent of the pairs that will be asked for, 8 bytes each:
 //           two token ids. It knows beforehand what to keep, which no mechanism
-//           does: with as many bytes nobody does better.
+//           does; one that needed fewer bytes for a pair could still do better.
 //
-// What a memory has lost is guessed among the context's answers.
+// What a memory has lost is guessed among the context's answers. For scores
+// that are no mean over answers that is an approximation.
 
 #ifndef MNEME_HARNESS_REFERENCE_MEMORY_H_
 #define MNEME_HARNESS_REFERENCE_MEMORY_H_

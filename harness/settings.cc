@@ -85,9 +85,8 @@ const std::vector<HarnessProfile>& HarnessProfiles() {
         {"shard_tokens", "64"}}},
       {"standard",
        "what the leaderboards are of: three learning rates, of which "
-       "validation "
-       "chooses, twice quick's steps or until nothing improves; for seeds 0, 1 "
-       "and 2",
+       "validation chooses, 1600 steps each or until nothing improves; for "
+       "seeds 0, 1 and 2",
        {},
        {{"steps", "1600"},
         {"patience", "10"},
