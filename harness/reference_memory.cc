@@ -89,7 +89,8 @@ ReferenceSheet ReferencesOf(const Task& task, uint64_t seed, int64_t examples,
                             int64_t bytes_per_token) {
   ReferenceSheet sheet(&task, bytes_per_token);
   Example example;
-  for (int64_t index = 0; index < examples; ++index) {
+  const int64_t kept = std::min<int64_t>(examples, kMostExamples);
+  for (int64_t index = 0; index < kept; ++index) {
     task.Generate(Split::kTest, seed, index, &example);
     sheet.Add(example, {});
   }

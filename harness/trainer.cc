@@ -276,10 +276,12 @@ absl::Status Trainer::RunShards(Split split, absl::Span<const uint64_t> indices,
 
 absl::StatusOr<Score> Trainer::Evaluate(Split split, int64_t count) {
   // Bounds memory: examples are generated, scored and forgotten.
-  constexpr int64_t kExamplesAtOnce = 1024;
+  constexpr int64_t kMostAtOnce = 1024, kTokensAtOnce = 1 << 22;
+  const int64_t at_once = std::max<int64_t>(
+      1, std::min(kMostAtOnce, kTokensAtOnce / task_->length()));
   ScoreSheet sheet(task_, AverageOf(options_));
-  for (int64_t first = 0; first < count; first += kExamplesAtOnce) {
-    const int64_t now = std::min(kExamplesAtOnce, count - first);
+  for (int64_t first = 0; first < count; first += at_once) {
+    const int64_t now = std::min(at_once, count - first);
     std::vector<uint64_t> indices(now);
     std::iota(indices.begin(), indices.end(), first);
     absl::Status status = RunShards(split, indices, /*train=*/false);
