@@ -89,7 +89,7 @@ const std::vector<HarnessProfile>& HarnessProfiles() {
        "seeds 0, 1 and 2",
        {},
        {{"steps", "1600"},
-        {"patience", "10"},
+        {"patience", "20"},
         {"learning_rate", "0.001"},
         {"rates", "3"},
         {"rate_factor", "3.1622776601683795"}},
