@@ -130,12 +130,13 @@ class Mqar : public Task {
   double ContextGuessScore() const override { return 1.0 / shape_.pairs; }
 
   // The first slot's query sees the last pair, and of stacked pairs the last
-  // two; the other queries see none.
+  // two; the other queries see none. How likely the last pair is asked for
+  // there is known if all slots are.
   LeakFloors Floors() const override {
     LeakFloors floors = Task::Floors();
-    if (shape_.form == MqarForm::kStacked) {
-      floors.ngram = std::min(1.0, 2 * floors.ngram);
-    }
+    const double seen = shape_.form == MqarForm::kStacked ? 2 : 1;
+    const double there = uniform_slots_ ? 1.0 / shape_.slots() : 1;
+    floors.ngram = std::min(1.0, ChanceScore() + seen * there / shape_.pairs);
     return floors;
   }
 
@@ -147,11 +148,13 @@ class Mqar : public Task {
   Mqar(const MqarShape& shape, const Options& options)
       : shape_(shape),
         random_filler_(options.Choice("filler") == "random"),
+        uniform_slots_(options.Real("alpha") == 1),
         random_("mqar"),
         draw_slots_(SlotWeights(shape.slots(), options.Real("alpha"))) {}
 
   const MqarShape shape_;
   const bool random_filler_;
+  const bool uniform_slots_;
   const TaskRandom random_;
   const WeightedDraw draw_slots_;
 };
@@ -177,6 +180,7 @@ void Mqar::Generate(Split split, uint64_t seed, uint64_t index,
   example->targets.assign(length, kUnscored);
   example->roles.assign(length, TokenRole::kFiller);
   example->origins.assign(length, kNowhere);
+  example->notes.clear();
   if (random_filler_) {
     for (int64_t t = context; t < length; ++t) {
       example->tokens[t] = random.Below(shape_.vocabulary);

@@ -118,6 +118,18 @@ class TextNeedle : public Task {
   double ChanceScore() const override { return 1.0 / sizes_.values; }
   double ContextGuessScore() const override { return 1.0 / sizes_.needles; }
 
+  // A bag has the values, but not whose they are. Only the needle of the last
+  // depth can stand within the last three tokens, and be the one asked for; the
+  // first two questions see so far, those that are lines do not.
+  LeakFloors Floors() const override {
+    LeakFloors floors = Task::Floors();
+    const double seeing = std::min<int64_t>(sizes_.queries, 2);
+    floors.ngram = ChanceScore();
+    if (!sizes_.lines) floors.ngram += seeing / sizes_.queries / grid_.depths();
+    floors.ngram = std::min(1.0, floors.ngram);
+    return floors;
+  }
+
   std::string TokenText(int32_t token) const override {
     if (token < kBytes) return TextTokenText(token);
     const int64_t key = token - kBytes;
