@@ -130,12 +130,17 @@ class Mqar : public Task {
   double ContextGuessScore() const override { return 1.0 / shape_.pairs; }
 
   // The first slot's query sees the last pair, and of stacked pairs the last
-  // two; the other queries see none. How likely the last pair is asked for
-  // there is known if all slots are.
+  // two; the other queries see none. Of S slots that are all as likely, the
+  // last pair has the first one time in S. Where the first slot is the
+  // likeliest it goes to an earlier pair rather than to a later one, so that
+  // the last of K has it one time in K at most, and so have the last two on
+  // average.
   LeakFloors Floors() const override {
     LeakFloors floors = Task::Floors();
     const double seen = shape_.form == MqarForm::kStacked ? 2 : 1;
-    const double there = uniform_slots_ ? 1.0 / shape_.slots() : 1;
+    const double there = alpha_ == 1  ? 1.0 / shape_.slots()
+                         : alpha_ < 1 ? 1.0 / shape_.pairs
+                                      : 1;
     floors.ngram = std::min(1.0, ChanceScore() + seen * there / shape_.pairs);
     return floors;
   }
@@ -148,13 +153,13 @@ class Mqar : public Task {
   Mqar(const MqarShape& shape, const Options& options)
       : shape_(shape),
         random_filler_(options.Choice("filler") == "random"),
-        uniform_slots_(options.Real("alpha") == 1),
+        alpha_(options.Real("alpha")),
         random_("mqar"),
-        draw_slots_(SlotWeights(shape.slots(), options.Real("alpha"))) {}
+        draw_slots_(SlotWeights(shape.slots(), alpha_)) {}
 
   const MqarShape shape_;
   const bool random_filler_;
-  const bool uniform_slots_;
+  const double alpha_;
   const TaskRandom random_;
   const WeightedDraw draw_slots_;
 };

@@ -119,14 +119,16 @@ class TextNeedle : public Task {
   double ContextGuessScore() const override { return 1.0 / sizes_.needles; }
 
   // A bag has the values, but not whose they are. Only the needle of the last
-  // depth can stand within the last three tokens, and be the one asked for; the
-  // first two questions see so far, those that are lines do not.
+  // depth can stand within the last three tokens, and be the one asked for.
   LeakFloors Floors() const override {
     LeakFloors floors = Task::Floors();
-    const double seeing = std::min<int64_t>(sizes_.queries, 2);
-    floors.ngram = ChanceScore();
-    if (!sizes_.lines) floors.ngram += seeing / sizes_.queries / grid_.depths();
-    floors.ngram = std::min(1.0, floors.ngram);
+    const int64_t value = StartOf(grid_.depths() - 1) + sizes_.question();
+    double seeing = 0;  // queries
+    for (int64_t i = 0; i < sizes_.queries; ++i) {
+      seeing += sizes_.haystack() + (i + 1) * sizes_.question() - 3 <= value;
+    }
+    floors.ngram =
+        std::min(1.0, ChanceScore() + seeing / sizes_.queries / grid_.depths());
     return floors;
   }
 
