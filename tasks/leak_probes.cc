@@ -59,6 +59,7 @@ class NgramProbe : public Probe {
     if (position == 0) last_ = {kNone, kNone, kNone};
     last_ = {token, last_[0], last_[1]};
   }
+  void Ask(int64_t position) override { asked_ = position; }
   void Learn(int32_t target) override {
     for (int n = 1; n <= kLongest; ++n) ++counts_[Context(n)][target];
   }
@@ -74,16 +75,18 @@ class NgramProbe : public Probe {
   static constexpr int kLongest = 3;
   static constexpr int32_t kNone = -1;
   using Tokens = std::array<int32_t, kLongest>;
+  using Key = std::pair<int64_t, Tokens>;
 
-  // The last n tokens; no token of a sequence is -2.
-  Tokens Context(int n) const {
+  // What is asked and the last n tokens; no token of a sequence is -2.
+  Key Context(int n) const {
     Tokens context = last_;
     std::fill(context.begin() + n, context.end(), -2);
-    return context;
+    return {asked_, context};
   }
 
+  int64_t asked_ = kNone;  // the question, where it is not the last token
   Tokens last_ = {kNone, kNone, kNone};
-  absl::flat_hash_map<Tokens, TargetCounts> counts_;
+  absl::flat_hash_map<Key, TargetCounts> counts_;
 };
 
 // Counts of tokens so far in a sequence, by size: exact up to 32, then in steps

@@ -13,8 +13,10 @@
 //             that of an answer, and naive Bayes from counts to answers.
 //   ngram     the target most frequent after the last three tokens, the
 //             question's own among them; after two, or one, where three were
-//             never seen before. Finds maps that do not change from one example
-//             to the next.
+//             never seen before. Where answers are given from the last token
+//             (Task::AnswersFromLastToken) the question is the position asked
+//             for, and is known besides. Finds maps that do not change from one
+//             example to the next.
 //
 // All see training examples and are scored on validation examples by the task's
 // own score.

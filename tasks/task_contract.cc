@@ -252,6 +252,8 @@ absl::Status CheckPure(const Task& task, const Task& twin) {
   reused.tokens.assign(3, -7);
   reused.targets.assign(2 * task.length() + 1, 5);
   reused.roles.assign(1, TokenRole::kQuery);
+  reused.origins.assign(2, 0);
+  reused.notes.assign(4, 9);
   for (uint64_t index = examples; index-- > 0;) {
     twin.Generate(Split::kTrain, 1, index, &reused);
     if (!Same(reused, expected[index])) {

@@ -143,6 +143,27 @@ TEST(TaskContractTest, MemoryOfEarlierExamplesIsFound) {
   };
   EXPECT_BROKEN(CheckPure(Lazy(), Lazy()), "generated before");
 
+  // Leaves notes and origins as they are.
+  class Forgetful : public Honest {
+   public:
+    explicit Forgetful(bool notes) : notes_(notes) {}
+    void Generate(Split split, uint64_t seed, uint64_t index,
+                  Example* example) const override {
+      Example fresh;
+      Honest::Generate(split, seed, index, &fresh);
+      (notes_ ? fresh.notes : fresh.origins) =
+          notes_ ? example->notes : example->origins;
+      *example = fresh;
+    }
+
+   private:
+    bool notes_;
+  };
+  for (const bool notes : {false, true}) {
+    EXPECT_BROKEN(CheckPure(Forgetful(notes), Forgetful(notes)),
+                  "generated before");
+  }
+
   std::atomic<int> calls = 0;
   const Altered counting([&](Split, uint64_t, uint64_t, Example* e) {
     e->tokens[2] = ++calls % kVocabulary;
@@ -294,6 +315,26 @@ TEST(TaskContractTest, TargetsThatDependOnTheQuestionAreFound) {
     e->targets[5] = (e->tokens[5] + 20) % kVocabulary;
   });
   EXPECT_BROKEN(CheckLeaks(task), "who knows the last three tokens");
+}
+
+// The same where what is asked is a position and not a token: from the last
+// token the second token can be told, but only to who asks for it.
+TEST(TaskContractTest, TargetsThatDependOnThePositionAskedForAreFound) {
+  class FromLast : public Altered {
+   public:
+    using Altered::Altered;
+    bool AnswersFromLastToken() const override { return true; }
+    double ContextGuessScore() const override { return 0.7; }
+  };
+  const auto task = [](bool leaks) {
+    return FromLast([=](Split, uint64_t, uint64_t, Example* e) {
+      for (int t = 4; leaks && t < 6; ++t) {
+        e->targets[t] = (e->tokens[5] + 7 * t) % kVocabulary;
+      }
+    });
+  };
+  EXPECT_EQ(CheckLeaks(task(false)), absl::OkStatus());
+  EXPECT_BROKEN(CheckLeaks(task(true)), "who knows the last three tokens");
 }
 
 // The leak of answers that are said more often than other tokens.

@@ -18,6 +18,7 @@
 // The original scores the mark too, which is always the same; `score_mark`
 // does so, for comparing.
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -53,12 +54,13 @@ class Compression : public Task {
     return WithMark((1 + (content() - 1.0) / kinds()) / content());
   }
   // Tokens are in random order, so that who knows which there are can at best
-  // say the most frequent. The last three tokens are two of the content and the
-  // mark, of which one, said throughout, is as good as any other.
+  // say the most frequent. The last three tokens are the mark and the last two
+  // of the content, which are known where they are asked for.
   LeakFloors Floors() const override {
+    const double known = std::min<int64_t>(2, content());
     return {ChanceScore(),
             WithMark(ExpectedLargestShares(kinds(), content()).back()),
-            ContextGuessScore()};
+            WithMark((known + (content() - known) / kinds()) / content())};
   }
 
   std::string TokenText(int32_t token) const override {
@@ -92,6 +94,7 @@ void Compression::Generate(Split split, uint64_t seed, uint64_t index,
   example->tokens.resize(length_);
   example->roles.assign(length_, TokenRole::kQuery);
   example->origins.clear();
+  example->notes.clear();
   for (int64_t t = 0; t < content(); ++t) {
     example->tokens[t] = 1 + random.Below(kinds());
   }

@@ -71,6 +71,13 @@ TEST(CompressionTest, GuessesAreWorthWhatIsClaimed) {
       }
       return guess(most);
     });
+    // The mark and the two tokens before it, each where it is asked for.
+    ExpectGuessScores(*task, 2000, task->Floors().ngram, [&](const Example& e) {
+      std::vector<int32_t> said = guess(3);
+      said[13] = e.tokens[13];
+      said[14] = e.tokens[14];
+      return said;
+    });
   }
 }
 

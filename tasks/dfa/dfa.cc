@@ -34,6 +34,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bitset>
 #include <cstdint>
 #include <memory>
 #include <numeric>
@@ -68,6 +69,12 @@ struct Bounds {
   }
 };
 
+// How many symbols a bit mask has.
+int32_t Symbols(int32_t mask) {
+  return static_cast<int32_t>(
+      std::bitset<kMostSymbols>(static_cast<uint32_t>(mask)).count());
+}
+
 // Edges of a state, in no order.
 struct State {
   int32_t edges = 0;
@@ -97,15 +104,14 @@ class Dfa : public Task {
     return {Legal(example, predictions, predictions.size() / 2)};
   }
 
-  // Any symbol is on one of the edges of a state with the same probability; in
-  // context are those of the alphabet, or some of them.
-  double ChanceScore() const override {
-    return Mean([&](int64_t) { return static_cast<double>(symbols_.most); });
-  }
+  double ChanceScore() const override { return EstimateGuesses().chance; }
   double ContextGuessScore() const override {
-    return Mean([&](int64_t symbols) { return static_cast<double>(symbols); });
+    return EstimateGuesses().in_context;
   }
-  LeakFloors Floors() const override;
+  LeakFloors Floors() const override {
+    const Guesses guesses = EstimateGuesses();
+    return {guesses.chance, guesses.bag, guesses.ngram};
+  }
 
   std::string TokenText(int32_t token) const override {
     return std::string(1, ".|abcdefghijklmnopqrstuvwxyz"[token]);
@@ -121,19 +127,12 @@ class Dfa : public Task {
         string_{options.Int("min_string"), options.Int("max_string")},
         random_("dfa") {}
 
-  // The mean over alphabets of a state's mean number of edges by among(symbols
-  // in the alphabet).
-  template <typename F>
-  double Mean(const F& among) const {
-    double sum = 0;
-    for (int64_t n = symbols_.least; n <= symbols_.most; ++n) {
-      const double edges = static_cast<double>(std::min(edges_.least, n) +
-                                               std::min(edges_.most, n)) /
-                           2;
-      sum += edges / among(n);
-    }
-    return sum / static_cast<double>(symbols_.most - symbols_.least + 1);
-  }
+  // What it is worth to say any symbol, any that stood there before, and the
+  // best that a bag and the last three tokens can choose.
+  struct Guesses {
+    double chance = 0, in_context = 0, bag = 0, ngram = 0;
+  };
+  Guesses EstimateGuesses() const;
 
   // The fraction of legal predictions from scored place `first` on.
   static double Legal(const Example& example,
@@ -259,9 +258,10 @@ struct Pattern {
   }
 };
 
-LeakFloors Dfa::Floors() const {
+Dfa::Guesses Dfa::EstimateGuesses() const {
   // Estimated from examples; no formula is known. Strings tend to end up in
-  // short cycles of few symbols, so that repeating one is a good guess.
+  // short cycles of few symbols, so that repeating one is a good guess, and in
+  // states of fewer edges than the mean, so that any symbol is a poor one.
   //
   // Symbols are exchangeable, so the last three tokens can do no better than to
   // choose, by which of them are the same, one of them or any other symbol. A
@@ -275,16 +275,26 @@ LeakFloors Dfa::Floors() const {
     double other = 0;
   };
   absl::flat_hash_map<int32_t, Choices> choices;
-  double bag = 0;
+  double chance = 0, in_context = 0, bag = 0;
   Example example;
   for (int64_t i = 0; i < examples; ++i) {
     Generate(Split::kTrain, StreamId("dfa/floors"), i, &example);
     const double weight = 1 / static_cast<double>(example.notes.size());
     std::array<int64_t, kMostSymbols> legal{};
     size_t scored = 0;
+    int32_t seen = 0;  // bit mask of symbols
     for (size_t t = 0; t < example.tokens.size(); ++t) {
+      if (example.tokens[t] >= kFirstSymbol) {
+        seen |= 1 << (example.tokens[t] - kFirstSymbol);
+      }
       if (example.targets[t] == kUnscored) continue;
       const int32_t mask = example.notes[scored++];
+      const double any = static_cast<double>(Symbols(mask)) / symbols;
+      chance += weight * any;
+      in_context +=
+          weight * (seen == 0 ? any
+                              : static_cast<double>(Symbols(mask & seen)) /
+                                    Symbols(seen));
       const Pattern pattern(example.tokens, t);
       Choices& choice = choices[pattern.key];
       int32_t others = 0;
@@ -310,7 +320,7 @@ LeakFloors Dfa::Floors() const {
                                                       choice.seen.end()));
   }
   const double n = static_cast<double>(examples);
-  return {ChanceScore(), bag / n, ngram / n};
+  return {chance / n, std::max(chance, in_context) / n, bag / n, ngram / n};
 }
 
 TaskDescriptor Descriptor() {

@@ -106,11 +106,13 @@ class FrequentWords : public Task {
                        vocabulary));
     }
     int64_t ranks = options.Int("ranks");
-    if (ranks == 0) ranks = length / kTokensPerRank;
+    const bool by_length = ranks == 0;
+    if (by_length) ranks = length / kTokensPerRank;
     if (ranks < answers + 2) {
       return absl::InvalidArgumentError(absl::StrCat(
           "frequent_words: answers=", answers, " need at least ", answers + 2,
-          " ranks (noise, answers, another word), not ", ranks));
+          " ranks (noise, answers, another word), not ", ranks,
+          by_length ? " (ranks=0: length / 50)" : ""));
     }
     ranks = std::min(ranks, vocabulary - FirstFreeToken(answers));
     std::vector<int64_t> counts = FittingCounts(

@@ -192,7 +192,7 @@ TEST(FrequentWordsTest, TokensHaveTexts) {
 TEST(FrequentWordsTest, ConstraintsAreNamed) {
   EXPECT_EQ(Refusal("frequent_words", {{"ranks", "0"}}),
             "frequent_words: answers=3 need at least 5 ranks (noise, answers, "
-            "another word), not 2");
+            "another word), not 2 (ranks=0: length / 50)");
   EXPECT_EQ(Refusal("frequent_words", {{"vocab", "10"}}),
             "frequent_words: answers=3 need vocab >= 11 (3 marks, a slot and a "
             "word for each, noise, another word), not 10");

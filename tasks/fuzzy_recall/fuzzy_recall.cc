@@ -243,6 +243,7 @@ void FuzzyRecall::Generate(Split split, uint64_t seed, uint64_t index,
   example->targets.assign(length_, kUnscored);
   example->roles.assign(length_, TokenRole::kFiller);
   example->origins.assign(length_, kNowhere);
+  example->notes.clear();
   int64_t t = length_;
   for (const Pair& pair : pairs) t -= pair.size();
   std::vector<int32_t> value_at;  // of each pair

@@ -42,6 +42,7 @@ void PairRecall::Generate(Split split, uint64_t seed, uint64_t index,
   example->targets.assign(length, kUnscored);
   example->roles.assign(length, TokenRole::kContext);
   example->origins.assign(length, kNowhere);
+  example->notes.clear();
 
   std::vector<int32_t> said_at(keys_, kNowhere);  // where its value is
   std::vector<int32_t> seen;                      // keys

@@ -108,6 +108,7 @@ void Memorization::Generate(Split split, uint64_t seed, uint64_t index,
   example->targets.assign(length_, kUnscored);
   example->roles.assign(length_, TokenRole::kQuery);
   example->origins.clear();
+  example->notes.clear();
   for (int64_t t = 0; t < length_; t += 2) {
     const int32_t key = random.Below(keys());
     example->tokens[t] = 1 + key;

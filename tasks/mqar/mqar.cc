@@ -130,12 +130,18 @@ class Mqar : public Task {
   double ContextGuessScore() const override { return 1.0 / shape_.pairs; }
 
   // The first slot's query sees the last pair, and of stacked pairs the last
-  // two; the other queries see none.
+  // two; the other queries see none. Of S slots that are all as likely, the
+  // last pair has the first one time in S. Where the first slot is the
+  // likeliest it goes to an earlier pair rather than to a later one, so that
+  // the last of K has it one time in K at most, and so have the last two on
+  // average.
   LeakFloors Floors() const override {
     LeakFloors floors = Task::Floors();
-    if (shape_.form == MqarForm::kStacked) {
-      floors.ngram = std::min(1.0, 2 * floors.ngram);
-    }
+    const double seen = shape_.form == MqarForm::kStacked ? 2 : 1;
+    const double there = alpha_ == 1  ? 1.0 / shape_.slots()
+                         : alpha_ < 1 ? 1.0 / shape_.pairs
+                                      : 1;
+    floors.ngram = std::min(1.0, ChanceScore() + seen * there / shape_.pairs);
     return floors;
   }
 
@@ -147,11 +153,13 @@ class Mqar : public Task {
   Mqar(const MqarShape& shape, const Options& options)
       : shape_(shape),
         random_filler_(options.Choice("filler") == "random"),
+        alpha_(options.Real("alpha")),
         random_("mqar"),
-        draw_slots_(SlotWeights(shape.slots(), options.Real("alpha"))) {}
+        draw_slots_(SlotWeights(shape.slots(), alpha_)) {}
 
   const MqarShape shape_;
   const bool random_filler_;
+  const double alpha_;
   const TaskRandom random_;
   const WeightedDraw draw_slots_;
 };
@@ -177,6 +185,7 @@ void Mqar::Generate(Split split, uint64_t seed, uint64_t index,
   example->targets.assign(length, kUnscored);
   example->roles.assign(length, TokenRole::kFiller);
   example->origins.assign(length, kNowhere);
+  example->notes.clear();
   if (random_filler_) {
     for (int64_t t = context; t < length; ++t) {
       example->tokens[t] = random.Below(shape_.vocabulary);

@@ -134,6 +134,7 @@ void SelectiveCopy::Generate(Split split, uint64_t seed, uint64_t index,
   example->targets.assign(length_, kUnscored);
   example->roles.assign(length_, TokenRole::kFiller);
   example->origins.assign(length_, kNowhere);
+  example->notes.clear();
   const int64_t first_answer = length_ - tokens_;
   example->tokens[first_answer - 1] = kMark;
   example->roles[first_answer - 1] = TokenRole::kContext;

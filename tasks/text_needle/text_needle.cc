@@ -118,6 +118,20 @@ class TextNeedle : public Task {
   double ChanceScore() const override { return 1.0 / sizes_.values; }
   double ContextGuessScore() const override { return 1.0 / sizes_.needles; }
 
+  // A bag has the values, but not whose they are. Only the needle of the last
+  // depth can stand within the last three tokens, and be the one asked for.
+  LeakFloors Floors() const override {
+    LeakFloors floors = Task::Floors();
+    const int64_t value = StartOf(grid_.depths() - 1) + sizes_.question();
+    double seeing = 0;  // queries
+    for (int64_t i = 0; i < sizes_.queries; ++i) {
+      seeing += sizes_.haystack() + (i + 1) * sizes_.question() - 3 <= value;
+    }
+    floors.ngram =
+        std::min(1.0, ChanceScore() + seeing / sizes_.queries / grid_.depths());
+    return floors;
+  }
+
   std::string TokenText(int32_t token) const override {
     if (token < kBytes) return TextTokenText(token);
     const int64_t key = token - kBytes;
