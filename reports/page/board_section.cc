@@ -230,8 +230,8 @@ ViewData StateOf(const Leaderboard& leaderboard, const Board& board) {
         " Dashed, what memories that need no training score with as many "
         "bytes: a window keeps keys and values of the latest tokens, as "
         "attention does; a table keeps the latest of just the pairs that will "
-        "be asked for, which nothing can know, so nothing does better with as "
-        "many bytes. Both guess what they have lost.");
+        "be asked for, 8 bytes each, which no mechanism can know beforehand. "
+        "Both guess what they have lost.");
   }
   ViewData chart;
   chart.set("spec", ScriptSafe(StateChartSpec(board, references)));
