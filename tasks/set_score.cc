@@ -55,11 +55,18 @@ std::vector<int32_t> WantedTokens(const Example& example) {
   return wanted;
 }
 
-std::vector<std::string> SetDetailNames() {
+double SetTask::Score(const Example& example,
+                      absl::Span<const int32_t> predictions) const {
+  return ScoreSet(predictions, WantedTokens(example)).recall;
+}
+
+std::vector<std::string> SetTask::DetailNames() const {
   return {"precision", "f1", "exact"};
 }
 
-std::vector<double> SetDetails(const SetScore& score) {
+std::vector<double> SetTask::Details(
+    const Example& example, absl::Span<const int32_t> predictions) const {
+  const SetScore score = ScoreSet(predictions, WantedTokens(example));
   return {score.precision, score.f1, score.exact ? 1.0 : 0.0};
 }
 

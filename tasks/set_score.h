@@ -37,10 +37,17 @@ SetScore ScoreSet(absl::Span<const int32_t> predicted,
 // The tokens wanted at an example's scored positions, in order.
 std::vector<int32_t> WantedTokens(const Example& example);
 
-// The Details of a task whose score is the recall of one set: "precision",
-// "f1" and "exact".
-std::vector<std::string> SetDetailNames();
-std::vector<double> SetDetails(const SetScore& score);
+// A task whose answers, all of an example's, are one set. Its score is the
+// recall, and its details "precision", "f1" and "exact".
+class SetTask : public Task {
+ public:
+  double Score(const Example& example,
+               absl::Span<const int32_t> predictions) const override;
+  std::vector<std::string> DetailNames() const override;
+  std::vector<double> Details(
+      const Example& example,
+      absl::Span<const int32_t> predictions) const override;
+};
 
 }  // namespace mneme
 

@@ -71,9 +71,26 @@ TEST(SetScoreTest, WantedTokensAreThoseOfScoredPositions) {
   EXPECT_EQ(WantedTokens(example), (std::vector<int32_t>{4, 0, 4}));
 }
 
-TEST(SetScoreTest, DetailsHaveNames) {
-  const std::vector<double> details = SetDetails(ScoreSet({1, 5}, {1}));
-  ASSERT_EQ(details.size(), SetDetailNames().size());
+// Wants the set {1}, with a second slot for it.
+class WantsOne : public SetTask {
+ public:
+  int64_t vocabulary() const override { return 8; }
+  int64_t length() const override { return 2; }
+  void Generate(Split, uint64_t, uint64_t, Example* example) const override {
+    *example = {{0, 0}, {1, 1}, {TokenRole::kQuery, TokenRole::kQuery}};
+  }
+  double ChanceScore() const override { return 0; }
+  double ContextGuessScore() const override { return 0; }
+};
+
+TEST(SetTaskTest, ScoresRecallAndDetailsTheRest) {
+  const WantsOne task;
+  Example example;
+  task.Generate(Split::kTest, 0, 0, &example);
+  EXPECT_DOUBLE_EQ(task.Score(example, {5, 1}), 1);
+  EXPECT_DOUBLE_EQ(task.Score(example, {5, 6}), 0);
+  const std::vector<double> details = task.Details(example, {5, 1});
+  ASSERT_EQ(details.size(), task.DetailNames().size());
   EXPECT_DOUBLE_EQ(details[0], 0.5);
   EXPECT_DOUBLE_EQ(details[1], 2.0 / 3);
   EXPECT_DOUBLE_EQ(details[2], 0);

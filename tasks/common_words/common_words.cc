@@ -47,7 +47,7 @@
 namespace mneme {
 namespace {
 
-class CommonWords : public Task {
+class CommonWords : public SetTask {
  public:
   static absl::StatusOr<std::unique_ptr<Task>> Make(const Options& options) {
     const int64_t length = options.Int("length");
@@ -83,19 +83,6 @@ class CommonWords : public Task {
 
   void Generate(Split split, uint64_t seed, uint64_t index,
                 Example* example) const override;
-
-  double Score(const Example& example,
-               absl::Span<const int32_t> predictions) const override {
-    return ScoreSet(predictions, WantedTokens(example)).recall;
-  }
-  std::vector<std::string> DetailNames() const override {
-    return SetDetailNames();
-  }
-  std::vector<double> Details(
-      const Example& example,
-      absl::Span<const int32_t> predictions) const override {
-    return SetDetails(ScoreSet(predictions, WantedTokens(example)));
-  }
 
   // Of as many different words as there are slots, each is common with this
   // probability.

@@ -84,7 +84,7 @@ std::vector<int64_t> FittingCounts(int64_t words, int64_t ranks, double alpha) {
   return ZipfCounts(fits, ranks, alpha);
 }
 
-class FrequentWords : public Task {
+class FrequentWords : public SetTask {
  public:
   static absl::StatusOr<std::unique_ptr<Task>> Make(const Options& options) {
     const int64_t length = options.Int("length");
@@ -134,19 +134,6 @@ class FrequentWords : public Task {
 
   void Generate(Split split, uint64_t seed, uint64_t index,
                 Example* example) const override;
-
-  double Score(const Example& example,
-               absl::Span<const int32_t> predictions) const override {
-    return ScoreSet(predictions, WantedTokens(example)).recall;
-  }
-  std::vector<std::string> DetailNames() const override {
-    return SetDetailNames();
-  }
-  std::vector<double> Details(
-      const Example& example,
-      absl::Span<const int32_t> predictions) const override {
-    return SetDetails(ScoreSet(predictions, WantedTokens(example)));
-  }
 
   // Of as many different words as there are slots, each is an answer with this
   // probability. Everyone knows that noise is none.

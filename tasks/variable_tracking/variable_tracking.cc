@@ -51,7 +51,7 @@ constexpr int32_t kAskToken = 1;        // "=", a value follows
 constexpr int32_t kFirstSlotToken = 2;  // of the second variable
 constexpr int64_t kAssignment = 2;      // tokens
 
-class VariableTracking : public Task {
+class VariableTracking : public SetTask {
  public:
   static absl::StatusOr<std::unique_ptr<Task>> Make(const Options& options);
 
@@ -67,19 +67,6 @@ class VariableTracking : public Task {
   bool GeneratesRanges() const override { return true; }
   void GenerateRange(Split split, uint64_t seed, uint64_t index, int64_t first,
                      int64_t count, Example* example) const override;
-
-  double Score(const Example& example,
-               absl::Span<const int32_t> predictions) const override {
-    return ScoreSet(predictions, WantedTokens(example)).recall;
-  }
-  std::vector<std::string> DetailNames() const override {
-    return SetDetailNames();
-  }
-  std::vector<double> Details(
-      const Example& example,
-      absl::Span<const int32_t> predictions) const override {
-    return SetDetails(ScoreSet(predictions, WantedTokens(example)));
-  }
 
   double ChanceScore() const override { return Guessing(variables_); }
   double ContextGuessScore() const override {
