@@ -81,6 +81,7 @@ LengthPoint MeanOf(absl::Span<const LengthScore* const> scores) {
   const auto seeds = static_cast<double>(scores.size());
   point.smallest = 1;
   point.bits = 0;
+  point.window = 0;
   for (const LengthScore* score : scores) {
     point.accuracy += score->accuracy() / seeds;
     point.smallest = std::min(point.smallest, score->accuracy());
@@ -90,6 +91,11 @@ LengthPoint MeanOf(absl::Span<const LengthScore* const> scores) {
       point.bits.reset();
     } else if (point.bits.has_value()) {
       *point.bits += score->loss() / M_LN2 / seeds;
+    }
+    if (!score->has_reference()) {
+      point.window.reset();
+    } else if (point.window.has_value()) {
+      *point.window += score->reference().window() / seeds;
     }
     AddDepths(*score, point.depths);
   }

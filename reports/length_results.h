@@ -47,7 +47,9 @@ struct LengthPoint {
   double smallest = 0, largest = 0;  // over seeds
   absl::optional<double> bits;       // absent if some seed's loss is not finite
   bool streamed = false;             // read in pieces, with a state
-  std::vector<DepthCell> depths;     // kShownDepths of them, or none
+  // What a window of as many bytes as the state scores; absent without a state.
+  absl::optional<double> window;
+  std::vector<DepthCell> depths;  // kShownDepths of them, or none
   std::vector<PositionBits> positions;
   std::vector<std::pair<std::string, double>> details;
 };

@@ -26,6 +26,7 @@ TEST(LengthsOf, AreMeansOverSeeds) {
   EXPECT_NEAR(point.largest, 0.75, 1e-12);
   EXPECT_NEAR(*point.bits, 0.325 / 0.6931471805599453, 1e-12);
   EXPECT_TRUE(point.streamed);
+  EXPECT_DOUBLE_EQ(*point.window, 0.125);
   EXPECT_NEAR(point.details[0].second, 0.675, 1e-12);
   // Four parts of four answers from each of two seeds.
   ASSERT_THAT(point.depths, SizeIs(kShownDepths));

@@ -51,6 +51,10 @@ std::vector<Number> NumbersOf(const LengthScore& score) {
   add("accuracy_stderr", CsvReal(score.accuracy_stderr()));
   if (score.has_loss()) add("loss", CsvReal(score.loss()));
   if (score.streamed()) add("state_bytes", absl::StrCat(score.state_bytes()));
+  if (score.has_reference()) {
+    add("window", CsvReal(score.reference().window()));
+    add("table", CsvReal(score.reference().table()));
+  }
   for (const NamedScore& detail : score.details()) {
     add(absl::StrCat("detail.", detail.name()), CsvReal(detail.value()));
   }

@@ -123,6 +123,9 @@ ResultRecord LengthsCell(const std::string& variant, double accuracy,
     score.set_accuracy(at_length);
     score.set_loss(1 - at_length);
     score.set_streamed(length > 64);
+    score.mutable_reference()->set_bytes(4096);
+    score.mutable_reference()->set_window(16.0 / static_cast<double>(length));
+    score.mutable_reference()->set_table(1);
     for (int32_t depth = 0; depth < kParts; ++depth) {
       DepthScore& part = *score.add_depths();
       part.set_depth(depth);

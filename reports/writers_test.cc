@@ -81,6 +81,7 @@ TEST(LengthsCsv, HasALineForEachNumber) {
   EXPECT_THAT(csv, HasSubstr("0,64,detail.recall,,,,1,,\n"));
   EXPECT_THAT(csv, HasSubstr("0,128,unsupported,,,,,,its filter is of a"));
   EXPECT_THAT(csv, HasSubstr("0,,table,,,,1,16384,\n"));
+  EXPECT_THAT(csv, HasSubstr("0,64,window,,,,0.25,,\n"));
   EXPECT_THAT(csv, Not(HasSubstr("gla")));
 }
 

@@ -37,6 +37,9 @@ ViewData LengthCell(const LengthPoint* point) {
                    : unsupported    ? "unsupported"
                                     : FormatScore(point->accuracy));
   cell.set("streamed", point != nullptr && point->streamed);
+  cell.set("window", TextOrNothing(point != nullptr && point->window.has_value()
+                                       ? FormatScore(*point->window)
+                                       : ""));
   return cell;
 }
 
@@ -98,6 +101,9 @@ ViewData LengthTable(const Board& board, absl::Span<const RowLengths> rows) {
   chart.set("rows", lines);
   chart.set("any_streamed", AnyPoint(rows, [](const LengthPoint& point) {
               return point.streamed;
+            }));
+  chart.set("any_window", AnyPoint(rows, [](const LengthPoint& point) {
+              return point.window.has_value();
             }));
   chart.set("has_reasons", !reasons.is_empty_list());
   chart.set("reasons", reasons);

@@ -34,7 +34,7 @@ TEST(Lengths, HaveAChartATableAndReasons) {
   const std::string page =
       Page({LengthsCell("linear", 1.0), LengthsCell("hyena", 0.8, 0, 128)});
   EXPECT_THAT(page, HasSubstr("Beyond the length of training"));
-  EXPECT_THAT(page, HasSubstr("<td class=\"number \">0.7500*</td>"));
+  EXPECT_THAT(page, HasSubstr("<td class=\"number \">0.7500* (0.1250)</td>"));
   EXPECT_THAT(page, HasSubstr("title=\"its filter is of a fixed length\""));
   EXPECT_THAT(page, HasSubstr("<dt>Unsupported, hyena from 256 tokens</dt>"
                               "<dd>its filter is of a fixed length</dd>"));
