@@ -84,28 +84,32 @@ double Loss(const Model& model, GradientBuffer* gradients) {
   return loss.value().data<double>()[0];
 }
 
+// Compares some entries of each parameter's gradient, about `checked` of them.
+void ExpectGradientsOfLoss(const Model& model, int64_t checked) {
+  GradientBuffer gradients(model.parameters());
+  Loss(model, &gradients);
+  for (const auto& p : model.parameters().all()) {
+    const int64_t n = p->value.elements();
+    for (int64_t i = 0; i < n; i += std::max<int64_t>(1, n / checked)) {
+      double& w = p->value.data<double>()[i];
+      const double kept = w;
+      constexpr double kStep = 1e-6;
+      w = kept + kStep;
+      const double above = Loss(model, nullptr);
+      w = kept - kStep;
+      const double below = Loss(model, nullptr);
+      w = kept;
+      const double numeric = (above - below) / (2 * kStep);
+      ASSERT_NEAR(gradients.Of(*p).data<double>()[i], numeric,
+                  1e-5 + 1e-3 * std::abs(numeric))
+          << p->name << " entry " << i;
+    }
+  }
+}
+
 TEST(Model, GradientsEqualCentralDifferences) {
   ForEachModel([](const Variant& variant, const OptionValues& values) {
-    const auto model = Make(variant, values);
-    GradientBuffer gradients(model->parameters());
-    Loss(*model, &gradients);
-    for (const auto& p : model->parameters().all()) {
-      const int64_t n = p->value.elements();
-      for (int64_t i = 0; i < n; i += std::max<int64_t>(1, n / 5)) {
-        double& w = p->value.data<double>()[i];
-        const double kept = w;
-        constexpr double kStep = 1e-6;
-        w = kept + kStep;
-        const double above = Loss(*model, nullptr);
-        w = kept - kStep;
-        const double below = Loss(*model, nullptr);
-        w = kept;
-        const double numeric = (above - below) / (2 * kStep);
-        ASSERT_NEAR(gradients.Of(*p).data<double>()[i], numeric,
-                    1e-5 + 1e-3 * std::abs(numeric))
-            << p->name << " entry " << i;
-      }
-    }
+    ExpectGradientsOfLoss(*Make(variant, values), 5);
   });
 }
 
@@ -134,25 +138,7 @@ TEST(Model, TheLastPositionAnswersForAll) {
 }
 
 TEST(Model, GradientsOfTheLastPositionEqualCentralDifferences) {
-  const auto model = MakeLastPositionModel();
-  GradientBuffer gradients(model->parameters());
-  Loss(*model, &gradients);
-  for (const auto& p : model->parameters().all()) {
-    for (int64_t i = 0; i < p->value.elements(); i += 7) {
-      double& w = p->value.data<double>()[i];
-      const double kept = w;
-      constexpr double kStep = 1e-6;
-      w = kept + kStep;
-      const double above = Loss(*model, nullptr);
-      w = kept - kStep;
-      const double below = Loss(*model, nullptr);
-      w = kept;
-      const double numeric = (above - below) / (2 * kStep);
-      ASSERT_NEAR(gradients.Of(*p).data<double>()[i], numeric,
-                  1e-5 + 1e-3 * std::abs(numeric))
-          << p->name << " entry " << i;
-    }
-  }
+  ExpectGradientsOfLoss(*MakeLastPositionModel(), 40);
 }
 
 TEST(Model, DecodesAsItPrefills) {

@@ -6,6 +6,7 @@
 #include <boost/math/distributions/chi_squared.hpp>
 #include <cmath>
 #include <numeric>
+#include <type_traits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -55,6 +56,25 @@ Example TrainExample(const Task& task, uint64_t index) {
   Example example;
   task.Generate(Split::kTrain, /*seed=*/0, index, &example);
   return example;
+}
+
+void ExpectRangesArePartsOfTheExample(const Task& task) {
+  constexpr uint64_t kIndex = 3;
+  const Example whole = TrainExample(task, kIndex);
+  Example part;
+  for (const int64_t count : {1, 2, 7, 64}) {
+    for (int64_t first = 0; first + count <= task.length(); ++first) {
+      const auto cut = [&](const auto& all) {
+        return std::decay_t<decltype(all)>(all.begin() + first,
+                                           all.begin() + first + count);
+      };
+      task.GenerateRange(Split::kTrain, 0, kIndex, first, count, &part);
+      ASSERT_EQ(part.tokens, cut(whole.tokens)) << "from " << first;
+      ASSERT_EQ(part.targets, cut(whole.targets)) << "from " << first;
+      ASSERT_EQ(part.roles, cut(whole.roles)) << "from " << first;
+      ASSERT_EQ(part.origins, cut(whole.origins)) << "from " << first;
+    }
+  }
 }
 
 void ExpectFits(absl::Span<const double> probabilities,

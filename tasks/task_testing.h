@@ -36,6 +36,10 @@ std::string ProfilesText(const std::string& name);
 // Training example number index of seed 0.
 Example TrainExample(const Task& task, uint64_t index);
 
+// Expects GenerateRange to give that part of training example 3, of 1, 2, 7 and
+// 64 positions wherever they begin: more than the contract's thirds.
+void ExpectRangesArePartsOfTheExample(const Task& task);
+
 // Expects counts to fit the probabilities, which sum to 1, by a chi-square
 // test. Seeds are fixed; a sound task fails one in a million.
 void ExpectFits(absl::Span<const double> probabilities,

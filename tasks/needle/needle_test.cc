@@ -182,19 +182,7 @@ TEST(NeedleTest, VocabularyDoesNotDependOnLength) {
 
 TEST(NeedleTest, AnyRangeIsPartOfTheExample) {
   for (const Shape& shape : Shapes()) {
-    const auto task = MakeTaskOrFail("needle", shape.Values());
-    const Example whole = TrainExample(*task, 3);
-    Example part;
-    for (const int count : {1, 2, 7, 64}) {
-      for (int first = 0; first + count <= shape.length; ++first) {
-        task->GenerateRange(Split::kTrain, 0, 3, first, count, &part);
-        ASSERT_EQ(part.tokens, Part(whole, first, count));
-        ASSERT_EQ(part.targets, Text(whole.targets.begin() + first,
-                                     whole.targets.begin() + first + count));
-        ASSERT_EQ(part.origins, Text(whole.origins.begin() + first,
-                                     whole.origins.begin() + first + count));
-      }
-    }
+    ExpectRangesArePartsOfTheExample(*MakeTaskOrFail("needle", shape.Values()));
   }
 }
 

@@ -93,20 +93,8 @@ TEST(PasskeyTest, ExamplesAreAsDefined) {
 
 TEST(PasskeyTest, AnyRangeIsPartOfTheExample) {
   for (const Shape& shape : Shapes()) {
-    const auto task = MakeTaskOrFail("passkey", shape.Values());
-    const Example whole = TrainExample(*task, 3);
-    Example part;
-    for (const int count : {1, 2, 5}) {
-      for (int first = 0; first + count <= shape.length; ++first) {
-        const auto cut = [&](const Text& all) {
-          return Text(all.begin() + first, all.begin() + first + count);
-        };
-        task->GenerateRange(Split::kTrain, 0, 3, first, count, &part);
-        ASSERT_EQ(part.tokens, cut(whole.tokens));
-        ASSERT_EQ(part.targets, cut(whole.targets));
-        ASSERT_EQ(part.origins, cut(whole.origins));
-      }
-    }
+    ExpectRangesArePartsOfTheExample(
+        *MakeTaskOrFail("passkey", shape.Values()));
   }
 }
 

@@ -117,20 +117,8 @@ TEST(VariableTrackingTest, ExamplesAreAsDefined) {
 
 TEST(VariableTrackingTest, AnyRangeIsPartOfTheExample) {
   const Shape shape = {128, 3, 2, 9, 3, "random", 16, 50};
-  const auto task = MakeTaskOrFail("variable_tracking", shape.Values());
-  const Example whole = TrainExample(*task, 3);
-  Example part;
-  for (const int count : {1, 2, 5}) {
-    for (int first = 0; first + count <= shape.length; ++first) {
-      const auto cut = [&](const Text& all) {
-        return Text(all.begin() + first, all.begin() + first + count);
-      };
-      task->GenerateRange(Split::kTrain, 0, 3, first, count, &part);
-      ASSERT_EQ(part.tokens, cut(whole.tokens));
-      ASSERT_EQ(part.targets, cut(whole.targets));
-      ASSERT_EQ(part.origins, cut(whole.origins));
-    }
-  }
+  ExpectRangesArePartsOfTheExample(
+      *MakeTaskOrFail("variable_tracking", shape.Values()));
 }
 
 TEST(VariableTrackingTest, VocabularyDoesNotDependOnLength) {
