@@ -169,7 +169,7 @@ class FuzzyRecall : public Task {
         vocabulary_(options.Int("vocab")),
         key_motif_(options.Int("key_motif")),
         value_motif_(options.Int("value_motif")),
-        train_on_all_(options.Choice("train_targets") == "all"),
+        train_on_all_(TrainsOnAllTargets(options)),
         keys_((vocabulary_ - 1) / 2),
         values_(vocabulary_ - 1 - keys_),
         random_("fuzzy_recall") {}
@@ -339,9 +339,7 @@ TaskDescriptor Descriptor() {
                       "tokens in a key; up to as many in training"),
       OptionSpec::Int("value_motif", 3, 1, kLongestMotif,
                       "most tokens in a value"),
-      OptionSpec::Choice("train_targets", "answers", {"answers", "all"},
-                         "what training asks: answers alone, or every next "
-                         "token, as published"),
+      TrainTargetsOption(),
   };
   descriptor.profiles = {
       {"quick",

@@ -23,7 +23,7 @@ absl::StatusOr<std::unique_ptr<Task>> Make(const Options& options) {
   settings.name = "in_context_recall";
   settings.length = options.Int("length");
   settings.vocabulary = options.Int("vocab");
-  settings.train_on_all = options.Choice("train_targets") == "all";
+  settings.train_on_all = TrainsOnAllTargets(options);
   return PairRecall::Make(settings);
 }
 
@@ -39,9 +39,7 @@ TaskDescriptor Descriptor() {
                       "tokens in a sequence; even, pairs of key and value"),
       OptionSpec::Int("vocab", 32, 4, 1 << 20,
                       "tokens: half of them keys, the others values"),
-      OptionSpec::Choice("train_targets", "answers", {"answers", "all"},
-                         "what training asks: answers alone, or every next "
-                         "token, as published"),
+      TrainTargetsOption(),
   };
   descriptor.profiles = {
       {"quick", {{"length", "64"}, {"vocab", "32"}}},

@@ -47,6 +47,16 @@ TaskProfile PublishedMad(OptionValues values, int64_t examples) {
   return profile;
 }
 
+OptionSpec TrainTargetsOption() {
+  return OptionSpec::Choice("train_targets", "answers", {"answers", "all"},
+                            "what training asks: answers alone, or every next "
+                            "token, as published");
+}
+
+bool TrainsOnAllTargets(const Options& options) {
+  return options.Choice("train_targets") == "all";
+}
+
 std::vector<double> ExpectedLargestShares(int64_t kinds, int64_t draws) {
   constexpr int64_t kDraws = 1 << 20;  // in all, if that is enough
   const int64_t examples = std::clamp<int64_t>(kDraws / draws, 64, 4096);

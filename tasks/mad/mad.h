@@ -32,6 +32,11 @@ namespace mneme {
 // positions of its attention (here the mixer's own).
 TaskProfile PublishedMad(OptionValues values, int64_t examples = 12800);
 
+// The option `train_targets` of recall tasks: whether training asks for answers
+// alone or, as published, for every next token.
+OptionSpec TrainTargetsOption();
+bool TrainsOnAllTargets(const Options& options);
+
 // The share of its draws that the most frequent kind has, expected of 1, 2,
 // ..., `draws` uniform draws from `kinds`: what one scores at best who is to
 // say the kinds in an order that he does not know. Estimated, to about 0.01.

@@ -23,7 +23,7 @@ absl::StatusOr<std::unique_ptr<Task>> Make(const Options& options) {
   settings.vocabulary = options.Int("vocab");
   settings.noise_vocabulary = options.Int("noise_vocab");
   settings.noise = options.Real("noise");
-  settings.train_on_all = options.Choice("train_targets") == "all";
+  settings.train_on_all = TrainsOnAllTargets(options);
   return PairRecall::Make(settings);
 }
 
@@ -43,9 +43,7 @@ TaskDescriptor Descriptor() {
       OptionSpec::Int("noise_vocab", 16, 1, 1 << 19, "tokens of noise"),
       OptionSpec::Real("noise", 0.2, 0, 0.99,
                        "share of pairs that are noise instead"),
-      OptionSpec::Choice("train_targets", "answers", {"answers", "all"},
-                         "what training asks: answers alone, or every next "
-                         "token, as published"),
+      TrainTargetsOption(),
   };
   descriptor.profiles = {
       {"quick",
