@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "harness/throughput/contender.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "attention/plugin/suggest.h"
+
+namespace mneme {
+namespace {
+
+constexpr Phase kPhases[] = {Phase::kPrefill, Phase::kDecode, Phase::kBackward,
+                             Phase::kTrain};
+constexpr char kOwn[] = "mneme";
+
+std::vector<Contender>& All() {
+  static auto* contenders = new std::vector<Contender>;
+  return *contenders;
+}
+
+bool Precedes(const std::string& a, const std::string& b) {
+  if ((a == kOwn) != (b == kOwn)) return a == kOwn;
+  return a < b;
+}
+
+}  // namespace
+
+absl::string_view PhaseName(Phase phase) {
+  switch (phase) {
+    case Phase::kPrefill:
+      return "prefill";
+    case Phase::kDecode:
+      return "decode";
+    case Phase::kBackward:
+      return "backward";
+    case Phase::kTrain:
+      return "train";
+  }
+  return "?";
+}
+
+absl::StatusOr<Phase> ParsePhase(absl::string_view name) {
+  std::vector<std::string> known;
+  for (Phase phase : kPhases) {
+    if (PhaseName(phase) == name) return phase;
+    known.emplace_back(PhaseName(phase));
+  }
+  return UnknownName("phase", name, known);
+}
+
+bool RegisterContender(Contender contender) {
+  All().push_back(std::move(contender));
+  return true;
+}
+
+std::vector<const Contender*> ContendersOf(absl::string_view variant,
+                                           Phase phase) {
+  std::vector<const Contender*> found;
+  for (const Contender& contender : All()) {
+    if (contender.phase == phase &&
+        (contender.variant.empty() || contender.variant == variant)) {
+      found.push_back(&contender);
+    }
+  }
+  std::sort(found.begin(), found.end(),
+            [](const Contender* a, const Contender* b) {
+              return Precedes(a->name, b->name);
+            });
+  return found;
+}
+
+std::vector<std::string> ContenderNames() {
+  std::vector<std::string> names;
+  for (const Contender& contender : All()) names.push_back(contender.name);
+  std::sort(names.begin(), names.end(), Precedes);
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  return names;
+}
+
+}  // namespace mneme

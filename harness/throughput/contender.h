@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the throughput suite times: an implementation of a mechanism on a
+// problem. Mneme's own are contenders like others; peers, such as compositions
+// of a vendor's matrix products, register themselves by being linked in:
+//
+//   const bool registered = RegisterContender(
+//       {"naive", "softmax", Phase::kPrefill, 1e-4, MakeNaivePrefill});
+
+#ifndef MNEME_HARNESS_THROUGHPUT_CONTENDER_H_
+#define MNEME_HARNESS_THROUGHPUT_CONTENDER_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "attention/kernels/parallel.h"
+#include "attention/variant.h"
+
+namespace mneme {
+
+enum class Phase {
+  kPrefill,   // the outputs of a whole sequence
+  kDecode,    // one token, after a context of `length` others
+  kBackward,  // all gradients, of a finished forward
+  kTrain,     // optimiser steps of a model
+};
+absl::string_view PhaseName(Phase phase);
+// InvalidArgument, with the known names, for another one.
+absl::StatusOr<Phase> ParsePhase(absl::string_view name);
+
+// What is to be computed. Arrays are float32, [batch, length, heads, dim] and
+// their like, in the order and the shapes of the operator's Inputs().
+struct Problem {
+  Phase phase = Phase::kPrefill;
+  const Variant* variant = nullptr;
+  Options options;               // the variant's
+  const Operator* op = nullptr;  // null in kTrain
+  Form form = Form::kChunked;
+  // length counts the context in kDecode, where key_dim is also that of the
+  // model's heads in kTrain.
+  Dims dims;
+  std::vector<Tensor> inputs;  // of all tokens; of kDecode, the context
+  std::vector<Tensor> step;    // of kDecode: the token after it
+  Tensor d_output;             // of kBackward
+  kernels::ThreadPool* pool = nullptr;  // null: one thread
+};
+
+// An implementation with everything prepared that is not to be timed.
+class Workload {
+ public:
+  virtual ~Workload() = default;
+
+  // One unit of what is timed.
+  virtual absl::Status Run() = 0;
+
+  // How often Run may be called before Rewind must be: decoding makes the
+  // context longer. 0: any number of times.
+  virtual int64_t RunsBeforeRewind() const { return 0; }
+  virtual absl::Status Rewind() { return absl::OkStatus(); }
+
+  // Seconds of the last Run, for one that does other things besides; negative:
+  // all of it counts.
+  virtual double Seconds() const { return -1; }
+
+  // What the last Run computed, held against the oracle. kPrefill and kDecode:
+  // the output. kBackward: the gradient of each input. kTrain: nothing.
+  virtual std::vector<Tensor> Outputs() const = 0;
+};
+
+struct Contender {
+  std::string name;     // "mneme", "onednn"
+  std::string variant;  // that it implements; "" for all
+  Phase phase = Phase::kPrefill;
+  // Largest |float32 - oracle| / max(|oracle|, 1) allowed; 0: the variant's.
+  double tolerance = 0;
+  // The problem, and what it points to, outlives the workload. Unimplemented
+  // for what the contender cannot do: it is left out, and the reason shown.
+  std::function<absl::StatusOr<std::unique_ptr<Workload>>(const Problem&)> make;
+};
+
+// Use at namespace scope of a library with alwayslink.
+bool RegisterContender(Contender contender);
+
+// Those of a variant and phase, Mneme's own first, others by name.
+std::vector<const Contender*> ContendersOf(absl::string_view variant,
+                                           Phase phase);
+// The names of all, each once, "mneme" first.
+std::vector<std::string> ContenderNames();
+
+}  // namespace mneme
+
+#endif  // MNEME_HARNESS_THROUGHPUT_CONTENDER_H_
