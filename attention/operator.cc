@@ -252,6 +252,26 @@ absl::StatusOr<std::vector<Tensor>> NeutralInputs(
   return inputs;
 }
 
+Cost Operator::StepCost(const Dims& dims) const {
+  Dims longer = dims;
+  ++longer.length;
+  const Cost before = ForwardCost(dims, Form::kRecurrent);
+  const Cost after = ForwardCost(longer, Form::kRecurrent);
+  double elements = static_cast<double>(dims.batch * dims.heads) *
+                    static_cast<double>(dims.value_dim);  // of the output
+  Dims token = dims;
+  token.length = 1;
+  for (const InputSpec& spec : Inputs()) {
+    if (spec.axes.find('L') != std::string::npos) {
+      elements += static_cast<double>(InputShape(spec, token).elements());
+    }
+  }
+  const double read =
+      static_cast<double>(StateBytes(dims)) + sizeof(float) * elements;
+  return {after.flops - before.flops, after.exps - before.exps,
+          std::max(after.bytes - before.bytes, read)};
+}
+
 absl::StatusOr<std::vector<Tensor>> Operator::PairInputs(
     const Tensor& queries, const Tensor& keys, const Tensor& values) const {
   const std::vector<InputSpec> specs = Inputs();

@@ -152,6 +152,11 @@ class Operator {
   // Of a forward over the whole length without a state, in float32.
   virtual Cost ForwardCost(const Dims& dims, Form form) const = 0;
 
+  // Of the one token that follows dims.length others, which are in the state.
+  // By default the difference that the token makes to a recurrent forward, and
+  // at least the reading of the whole state and of the token's inputs.
+  virtual Cost StepCost(const Dims& dims) const;
+
   // Inputs under which token t writes the pair (key t, value t) and then reads
   // with query t, and no input makes it forget: log decays 0, write strengths
   // 1. What probes of the bare memory run on. queries and keys are [batch,

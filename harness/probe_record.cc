@@ -22,10 +22,7 @@ absl::Status WriteProbe(const std::string& path, const ProbeRecord& record) {
 }
 
 absl::StatusOr<ProbeRecord> ReadProbe(const std::string& path) {
-  ProbeRecord record;
-  const absl::Status status = ReadMessage(path, kProbeSchema, &record);
-  if (!status.ok()) return status;
-  return record;
+  return ReadMessageAs<ProbeRecord>(path, kProbeSchema);
 }
 
 }  // namespace mneme

@@ -22,10 +22,7 @@ absl::Status WriteRecord(const std::string& path, const ResultRecord& record) {
 }
 
 absl::StatusOr<ResultRecord> ReadRecord(const std::string& path) {
-  ResultRecord record;
-  const absl::Status status = ReadMessage(path, kRecordSchema, &record);
-  if (!status.ok()) return status;
-  return record;
+  return ReadMessageAs<ResultRecord>(path, kRecordSchema);
 }
 
 }  // namespace mneme

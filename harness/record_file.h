@@ -40,6 +40,15 @@ absl::Status WriteMessage(const std::string& path,
 absl::Status ReadMessage(const std::string& path, int32_t schema,
                          google::protobuf::Message* message);
 
+// The message in a file, with ReadMessage's errors.
+template <typename Message>
+absl::StatusOr<Message> ReadMessageAs(const std::string& path, int32_t schema) {
+  Message message;
+  const absl::Status status = ReadMessage(path, schema, &message);
+  if (!status.ok()) return status;
+  return message;
+}
+
 }  // namespace mneme
 
 #endif  // MNEME_HARNESS_RECORD_FILE_H_

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "harness/throughput/ceiling_workloads.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "harness/throughput/system_files.h"
+
+namespace mneme {
+namespace {
+
+// Enough beside the seconds that a kernel gets, as a ceiling is steadier.
+constexpr double kMinSeconds = 0.02;
+
+Caches CachesHere() {
+  const std::vector<int> cpus = AllowedCpus();
+  return DetectCaches(cpus.empty() ? 0 : cpus.front());
+}
+
+}  // namespace
+
+class CeilingWorkloads::Loop : public Workload {
+ public:
+  Loop(Ceiling ceiling, std::unique_ptr<CeilingLoop> loop)
+      : ceiling_(ceiling), loop_(std::move(loop)) {}
+
+  absl::Status Run() override {
+    units_ = loop_->Run();
+    return absl::OkStatus();
+  }
+  std::vector<Tensor> Outputs() const override { return {}; }
+
+  std::string Name() const {
+    return absl::StrCat("ceiling/", CeilingName(ceiling_));
+  }
+  CeilingRates Rates(const Repetitions& repetitions) const {
+    CeilingRates rates;
+    rates.ceiling = ceiling_;
+    for (const double seconds : repetitions.seconds) {
+      rates.per_second.push_back(units_ / seconds);
+    }
+    return rates;
+  }
+
+ private:
+  const Ceiling ceiling_;
+  const std::unique_ptr<CeilingLoop> loop_;
+  double units_ = 0;
+};
+
+CeilingWorkloads::CeilingWorkloads(kernels::ThreadPool* pool)
+    : caches_(CachesHere()), threads_(pool == nullptr ? 1 : pool->threads()) {
+  for (const Ceiling ceiling : kAllCeilings) {
+    absl::StatusOr<std::unique_ptr<CeilingLoop>> loop =
+        CeilingLoop::Make(ceiling, caches_, pool);
+    if (!loop.ok()) continue;  // not on this machine
+    loops_.push_back(std::make_unique<Loop>(ceiling, *std::move(loop)));
+  }
+}
+
+CeilingWorkloads::~CeilingWorkloads() = default;
+
+void CeilingWorkloads::AddTo(InterleavedTimer* timer) {
+  for (const auto& loop : loops_) {
+    timer->Add({loop->Name(), loop.get(), /*repetitions=*/0, kMinSeconds});
+  }
+}
+
+Ceilings CeilingWorkloads::From(
+    const std::map<std::string, Repetitions>& timed) const {
+  std::vector<CeilingRates> rates;
+  for (const auto& loop : loops_) {
+    const auto found = timed.find(loop->Name());
+    if (found != timed.end()) rates.push_back(loop->Rates(found->second));
+  }
+  return Summarise(rates, caches_, threads_);
+}
+
+MachineCeilings ToMessage(const Ceilings& ceilings) {
+  MachineCeilings message;
+  message.set_threads(ceilings.threads);
+  message.set_flops(ceilings.Rate(Ceiling::kMultiplyAdd));
+  message.set_exps(ceilings.Rate(Ceiling::kExp));
+  for (const Ceiling level :
+       {Ceiling::kL1, Ceiling::kL2, Ceiling::kL3, Ceiling::kDram}) {
+    message.add_level_bytes_per_second(ceilings.Rate(level));
+  }
+  for (const int64_t bytes : ceilings.cache_bytes) {
+    message.add_level_capacity(bytes);
+  }
+  message.add_level_capacity(0);
+  message.set_bf16_flops(ceilings.Rate(Ceiling::kBf16));
+  message.set_amx_flops(ceilings.Rate(Ceiling::kAmx));
+  return message;
+}
+
+}  // namespace mneme

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Times several workloads in turns, on Google Benchmark: a repetition of one,
+// then of another, in random order, so that whatever the machine does meanwhile
+// befalls all of them. Repetitions during which the hypervisor gave the
+// processor to others do not count, and a workload whose repetitions disagree
+// is timed again.
+
+#ifndef MNEME_HARNESS_THROUGHPUT_INTERLEAVED_TIMER_H_
+#define MNEME_HARNESS_THROUGHPUT_INTERLEAVED_TIMER_H_
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "harness/throughput/contender.h"
+
+namespace benchmark {
+class BenchmarkReporter;
+}  // namespace benchmark
+
+namespace mneme {
+
+// Of one workload.
+struct Repetitions {
+  // Of one Run each, a mean over some: of the round that is most of one mind.
+  std::vector<double> seconds;
+  int rejected = 0;  // in that round
+  bool noisy = false;
+  std::string error;  // of Run or Rewind; then there are no seconds
+};
+
+struct TimerOptions {
+  int repetitions = 9;
+  double min_seconds = 0.1;  // of a repetition
+  double largest_cv = 0.05;
+  int rounds = 3;  // at most
+  // Whether somebody else has had our processors since it was last asked.
+  std::function<bool()> disturbed;
+  // Shown every repetition beside; not owned, may be null.
+  benchmark::BenchmarkReporter* reporter = nullptr;
+};
+
+class InterleavedTimer {
+ public:
+  explicit InterleavedTimer(TimerOptions options);
+
+  // A workload that outlives Run. Names are unique.
+  struct Entry {
+    std::string name;
+    Workload* workload = nullptr;
+    // Other than the options'; 0: the same.
+    int repetitions = 0;
+    double min_seconds = 0;
+  };
+  void Add(Entry entry);
+
+  // Times all, one after the other repetition, and forgets them.
+  std::map<std::string, Repetitions> Run();
+
+ private:
+  TimerOptions options_;
+  std::vector<Entry> entries_;
+};
+
+// Which of the names are to be timed again, given what was measured so far.
+std::vector<std::string> NotOfOneMind(
+    const std::map<std::string, Repetitions>& measured, double largest_cv);
+
+}  // namespace mneme
+
+#endif  // MNEME_HARNESS_THROUGHPUT_INTERLEAVED_TIMER_H_

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Mneme's own contender in the phases of a bare operator.
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "attention/tensor/random.h"
+#include "harness/throughput/contender.h"
+#include "harness/throughput/problem.h"
+
+namespace mneme {
+namespace {
+
+OperatorCall CallOn(const Problem& problem, const std::vector<Tensor>& inputs) {
+  OperatorCall call;
+  call.inputs = inputs;
+  call.form = problem.form;
+  call.pool = problem.pool;
+  return call;
+}
+
+class Prefill : public Workload {
+ public:
+  explicit Prefill(const Problem& problem)
+      : problem_(problem), call_(CallOn(problem, problem.inputs)) {}
+
+  absl::Status Run() override { return RunOperator(*problem_.op, &call_); }
+
+  // The first run allocates the output, later ones write to it again.
+  std::vector<Tensor> Outputs() const override { return {call_.output}; }
+
+ private:
+  const Problem& problem_;
+  OperatorCall call_;
+};
+
+// A state that saw the context, or one of its size where it would take long.
+absl::StatusOr<std::unique_ptr<State>> StateAfterContext(
+    const Problem& problem) {
+  const Operator& op = *problem.op;
+  const Dims& dims = problem.dims;
+  std::unique_ptr<State> state = op.NewState(dims, DType::kFloat32);
+  if (state == nullptr) {
+    return absl::UnimplementedError(
+        "every output depends on the whole sequence: it cannot decode");
+  }
+  // Ten seconds or so on one core.
+  constexpr double kTooMany = 2e11;
+  if (op.ForwardCost(dims, Form::kChunked).flops < kTooMany) {
+    OperatorCall call = CallOn(problem, problem.inputs);
+    call.form = Form::kChunked;
+    call.state = state.get();
+    const absl::Status status = RunOperator(op, &call);
+    if (!status.ok()) return status;
+    return state;
+  }
+  std::string bytes(state->BytesAfter(dims.length), '\0');
+  Random random(/*seed=*/0, StreamId("throughput state"));
+  float* values = reinterpret_cast<float*>(bytes.data());
+  for (size_t i = 0; i < bytes.size() / sizeof(float); ++i) {
+    // A million numbers are as good as more.
+    values[i] = i < 1 << 20 ? static_cast<float>(random.Normal())
+                            : values[i - (1 << 20)];
+  }
+  const absl::Status status = state->Restore(bytes, dims.length);
+  if (!status.ok()) return status;
+  return state;
+}
+
+class Decode : public Workload {
+ public:
+  static absl::StatusOr<std::unique_ptr<Workload>> Make(
+      const Problem& problem) {
+    absl::StatusOr<std::unique_ptr<State>> state = StateAfterContext(problem);
+    if (!state.ok()) return state.status();
+    return std::unique_ptr<Workload>(new Decode(problem, *std::move(state)));
+  }
+
+  absl::Status Run() override { return RunOperator(*problem_.op, &call_); }
+
+  int64_t RunsBeforeRewind() const override { return runs_; }
+
+  absl::Status Rewind() override {
+    return state_->Restore(start_, problem_.dims.length);
+  }
+
+  std::vector<Tensor> Outputs() const override { return {call_.output}; }
+
+ private:
+  Decode(const Problem& problem, std::unique_ptr<State> state)
+      : problem_(problem),
+        state_(std::move(state)),
+        call_(CallOn(problem, problem.step)) {
+    call_.form = Form::kRecurrent;
+    call_.state = state_.get();
+    const int64_t length = problem.dims.length;
+    const int64_t runs = DecodedTokens(length);
+    if (state_->BytesAfter(length + runs) != state_->BytesAfter(length)) {
+      runs_ = runs;
+      start_ = state_->Serialize();
+    }
+  }
+
+  const Problem& problem_;
+  std::unique_ptr<State> state_;
+  OperatorCall call_;
+  int64_t runs_ = 0;
+  std::string start_;
+};
+
+class Backward : public Workload {
+ public:
+  static absl::StatusOr<std::unique_ptr<Workload>> Make(
+      const Problem& problem) {
+    auto workload = std::unique_ptr<Backward>(new Backward(problem));
+    const absl::Status status = RunOperator(*problem.op, &workload->call_);
+    if (!status.ok()) return status;
+    return std::unique_ptr<Workload>(std::move(workload));
+  }
+
+  // Gradients are added to what is there; what that is costs no time.
+  absl::Status Run() override {
+    return problem_.op->Backward(call_, problem_.d_output, d_inputs_);
+  }
+  int64_t RunsBeforeRewind() const override { return 1 << 10; }
+  absl::Status Rewind() override {
+    for (const Tensor& d : d_inputs_) Tensor(d).FillZero();
+    return absl::OkStatus();
+  }
+
+  std::vector<Tensor> Outputs() const override { return d_inputs_; }
+
+ private:
+  explicit Backward(const Problem& problem)
+      : problem_(problem), call_(CallOn(problem, problem.inputs)) {
+    call_.keep = true;
+    for (const Tensor& input : problem.inputs) {
+      d_inputs_.emplace_back(DType::kFloat32, input.shape());
+    }
+  }
+
+  const Problem& problem_;
+  OperatorCall call_;
+  std::vector<Tensor> d_inputs_;
+};
+
+absl::StatusOr<std::unique_ptr<Workload>> MakePrefill(const Problem& problem) {
+  return std::unique_ptr<Workload>(new Prefill(problem));
+}
+
+[[maybe_unused]] const bool registered =
+    RegisterContender({"mneme", "", Phase::kPrefill, 0, MakePrefill}) &&
+    RegisterContender({"mneme", "", Phase::kDecode, 0, Decode::Make}) &&
+    RegisterContender({"mneme", "", Phase::kBackward, 0, Backward::Make});
+
+}  // namespace
+}  // namespace mneme

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "harness/throughput/oracle_check.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "attention/tensor/random.h"
+#include "harness/throughput/problem.h"
+
+namespace mneme {
+namespace {
+
+// Central differences of sums of thousands of terms, in float64, against a
+// float32 gradient.
+constexpr double kStep = 1e-6;
+constexpr double kGradientTolerance = 2e-4;
+
+std::vector<Tensor> InDoubles(const std::vector<Tensor>& tensors) {
+  std::vector<Tensor> doubles;
+  for (const Tensor& x : tensors) doubles.push_back(x.Cast(DType::kFloat64));
+  return doubles;
+}
+
+absl::StatusOr<Tensor> Reference(const Problem& problem,
+                                 const std::vector<Tensor>& inputs) {
+  OperatorCall call;
+  call.inputs = inputs;
+  absl::StatusOr<Dims> dims = InferDims(problem.op->Inputs(), inputs);
+  if (!dims.ok()) return dims.status();
+  call.dims = *dims;
+  call.form = problem.form;
+  call.output = Tensor(DType::kFloat64, {dims->batch, dims->length, dims->heads,
+                                         dims->value_dim});
+  if (absl::Status s = problem.op->Reference(call); !s.ok()) return s;
+  return call.output;
+}
+
+// [a, b] along tokens, of one sequence.
+Tensor Joined(const Tensor& a, const Tensor& b) {
+  std::vector<int64_t> sizes(a.shape().dims().begin(), a.shape().dims().end());
+  sizes[1] += b.dim(1);
+  Tensor joined(a.dtype(), Shape(sizes));
+  double* to = joined.data<double>();
+  to = std::copy_n(a.data<double>(), a.elements(), to);
+  std::copy_n(b.data<double>(), b.elements(), to);
+  return joined;
+}
+
+absl::StatusOr<Tensor> OutputOracle(const Problem& problem) {
+  std::vector<Tensor> inputs = InDoubles(problem.inputs);
+  if (problem.phase != Phase::kDecode) return Reference(problem, inputs);
+  const std::vector<InputSpec> specs = problem.op->Inputs();
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (specs[i].axes.substr(0, 2) != "BL") continue;
+    inputs[i] = Joined(inputs[i], problem.step[i].Cast(DType::kFloat64));
+  }
+  absl::StatusOr<Tensor> whole = Reference(problem, inputs);
+  if (!whole.ok()) return whole;
+  const int64_t row = whole->elements() / whole->dim(1);
+  return whole
+      ->Slice(whole->elements() - row, {1, 1, whole->dim(2), whole->dim(3)})
+      .Clone();
+}
+
+absl::Status CompareOutput(const Tensor& actual, const Tensor& oracle,
+                           double tolerance, absl::string_view what) {
+  if (actual.elements() != oracle.elements()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("its output has shape ", actual.shape().ToString(),
+                     ", the oracle's ", oracle.shape().ToString()));
+  }
+  const double* e = oracle.data<double>();
+  double largest = 1, error = 0;
+  for (int64_t i = 0; i < oracle.elements(); ++i) {
+    largest = std::max(largest, std::abs(e[i]));
+    const double difference = std::abs(actual.data<float>()[i] - e[i]);
+    // Also catches NaN.
+    if (!(difference <= error)) error = difference;
+  }
+  error /= largest;
+  if (error <= tolerance) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrFormat("%s differs from the float64 oracle by %.2g of its "
+                      "largest value; %.2g is allowed",
+                      what, error, tolerance));
+}
+
+double Dot(const Tensor& a, const Tensor& b) {
+  double sum = 0;
+  for (int64_t i = 0; i < a.elements(); ++i) {
+    sum += a.data<double>()[i] * b.data<double>()[i];
+  }
+  return sum;
+}
+
+// A direction with entries of about the size of x's, so that each step stays in
+// the domain of the input: no log decay becomes positive.
+Tensor Direction(const Tensor& x, int64_t index) {
+  Tensor direction = x.Clone();
+  Random random(/*seed=*/0, StreamId("throughput directions"), index);
+  double* values = direction.data<double>();
+  for (int64_t i = 0; i < direction.elements(); ++i) {
+    values[i] *= random.Normal();
+  }
+  return direction;
+}
+
+absl::Status CompareGradients(const Problem& problem,
+                              const std::vector<Tensor>& gradients) {
+  const std::vector<InputSpec> specs = problem.op->Inputs();
+  if (gradients.size() != specs.size()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("it has ", gradients.size(), " gradients, the operator ",
+                     specs.size(), " inputs"));
+  }
+  const std::vector<Tensor> inputs = InDoubles(problem.inputs);
+  const Tensor d_output = problem.d_output.Cast(DType::kFloat64);
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const Tensor direction = Direction(inputs[i], static_cast<int64_t>(i));
+    double side[2];
+    for (int s : {0, 1}) {
+      std::vector<Tensor> moved = inputs;
+      moved[i] = inputs[i].Clone();
+      for (int64_t j = 0; j < moved[i].elements(); ++j) {
+        moved[i].data<double>()[j] +=
+            (s == 0 ? kStep : -kStep) * direction.data<double>()[j];
+      }
+      const absl::StatusOr<Tensor> output = Reference(problem, moved);
+      if (!output.ok()) return output.status();
+      side[s] = Dot(*output, d_output);
+    }
+    const double numeric = (side[0] - side[1]) / (2 * kStep);
+    const Tensor gradient = gradients[i].Cast(DType::kFloat64);
+    const double analytic = Dot(gradient, direction);
+    // What random errors of every entry, relative to the gradient's length,
+    // would make of the product.
+    const double scale =
+        std::abs(numeric) +
+        std::sqrt(Dot(gradient, gradient) * Dot(direction, direction) /
+                  std::max<double>(1, gradient.elements()));
+    const double error = std::abs(analytic - numeric) / std::max(scale, 1e-30);
+    if (!(error <= kGradientTolerance)) {
+      return absl::FailedPreconditionError(absl::StrFormat(
+          "its gradient of %s differs from the oracle's differences by %.2g; "
+          "%.2g is allowed",
+          specs[i].name, error, kGradientTolerance));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckFinite(const std::vector<Tensor>& outputs) {
+  for (const Tensor& x : outputs) {
+    // A sum of squares in doubles is finite if and only if all of them are.
+    double sum = 0;
+    for (int64_t i = 0; i < x.elements(); ++i) {
+      sum += static_cast<double>(x.data<float>()[i]) * x.data<float>()[i];
+    }
+    if (!std::isfinite(sum)) {
+      return absl::FailedPreconditionError(
+          "it gives infinities or NaNs at this shape");
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Workload>> MakeChecked(
+    const Contender& contender, const Problem& problem) {
+  if (problem.phase == Phase::kTrain) {
+    absl::StatusOr<std::unique_ptr<Workload>> workload =
+        contender.make(problem);
+    if (!workload.ok()) return workload;
+    if (absl::Status s = (*workload)->Run(); !s.ok()) return s;
+    return workload;
+  }
+  const double tolerance =
+      kOracleSlack * (contender.tolerance > 0
+                          ? contender.tolerance
+                          : problem.variant->descriptor.tolerance);
+  const Problem shortened = Shortened(problem);
+  Tensor oracle;
+  {
+    absl::StatusOr<std::unique_ptr<Workload>> small = contender.make(shortened);
+    if (!small.ok()) return small;
+    if (absl::Status s = (*small)->Run(); !s.ok()) return s;
+    if (problem.phase == Phase::kBackward) {
+      if (absl::Status s = CompareGradients(shortened, (*small)->Outputs());
+          !s.ok()) {
+        return s;
+      }
+    } else {
+      absl::StatusOr<Tensor> expected = OutputOracle(shortened);
+      if (!expected.ok()) return expected.status();
+      oracle = *expected;
+      if (absl::Status s = CompareOutput((*small)->Outputs()[0], oracle,
+                                         tolerance, "its output");
+          !s.ok()) {
+        return s;
+      }
+    }
+  }
+  absl::StatusOr<std::unique_ptr<Workload>> workload = contender.make(problem);
+  if (!workload.ok()) return workload;
+  if (absl::Status s = (*workload)->Run(); !s.ok()) return s;
+  const std::vector<Tensor> outputs = (*workload)->Outputs();
+  if (absl::Status s = CheckFinite(outputs); !s.ok()) return s;
+  if (problem.phase == Phase::kPrefill && StartsAlike(problem)) {
+    if (absl::Status s =
+            CompareOutput(FirstTokens(outputs[0], shortened.dims.length),
+                          oracle, tolerance, "the beginning of its output");
+        !s.ok()) {
+      return s;
+    }
+  }
+  return workload;
+}
+
+}  // namespace mneme

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// No implementation is timed before it has computed the right thing.
+
+#ifndef MNEME_HARNESS_THROUGHPUT_ORACLE_CHECK_H_
+#define MNEME_HARNESS_THROUGHPUT_ORACLE_CHECK_H_
+
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "harness/throughput/contender.h"
+
+namespace mneme {
+
+// Makes the contender's workload on the problem and runs it once, after it has
+// solved Shortened(problem):
+//   - outputs as the float64 Reference, within the tolerance times
+//     kOracleSlack, as sums are longer here than where tolerances are stated;
+//   - each gradient as the derivative in a random direction of <output,
+//     d_output> by central differences of the Reference.
+// On the problem itself everything must be finite, and where outputs do not
+// depend on later tokens, the first must be the oracle's too.
+//
+// FailedPrecondition that says by how much it is wrong, and what Make returned.
+// The workload is checked and warm.
+inline constexpr double kOracleSlack = 8;
+absl::StatusOr<std::unique_ptr<Workload>> MakeChecked(
+    const Contender& contender, const Problem& problem);
+
+}  // namespace mneme
+
+#endif  // MNEME_HARNESS_THROUGHPUT_ORACLE_CHECK_H_

@@ -1,0 +1,412 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "harness/throughput/suite.h"
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <regex>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "attention/kernels/denormals.h"
+#include "harness/environment.h"
+#include "harness/peak_memory.h"
+#include "harness/throughput/ceiling_workloads.h"
+#include "harness/throughput/growth.h"
+#include "harness/throughput/limit.h"
+#include "harness/throughput/oracle_check.h"
+#include "harness/throughput/problem.h"
+#include "harness/throughput/statistics.h"
+#include "harness/throughput_record.h"
+
+namespace mneme {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double SecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// What is timed together: the phases of one shape.
+struct Group {
+  ThroughputShape shape;
+  int threads = 1;
+  std::vector<Phase> phases;
+};
+
+std::vector<Group> GroupsOf(const SuiteRequest& request) {
+  std::vector<Group> groups;
+  const auto add = [&](const ThroughputShape& shape, int threads, Phase phase) {
+    for (Group& group : groups) {
+      if (group.shape == shape && group.threads == threads) {
+        group.phases.push_back(phase);
+        return;
+      }
+    }
+    groups.push_back({shape, threads, {phase}});
+  };
+  for (const int threads : request.threads) {
+    for (const Phase phase : request.phases) {
+      if (request.shapes.empty()) add(DefaultShape(phase), threads, phase);
+      for (const ThroughputShape& shape : request.shapes) {
+        add(shape, threads, phase);
+      }
+    }
+  }
+  return groups;
+}
+
+// "softmax/prefill/1x2048x8x64/1/mneme".
+std::string NameOf(const Variant& variant, const Group& group,
+                   const Contender& contender) {
+  return absl::StrCat(variant.descriptor.name, "/", PhaseName(contender.phase),
+                      "/", group.shape.ToString(), "/", group.threads, "/",
+                      contender.name);
+}
+
+class Filter {
+ public:
+  static absl::StatusOr<Filter> Parse(const std::string& text) {
+    Filter filter;
+    filter.inverted_ = !text.empty() && text[0] == '-';
+    try {
+      filter.wanted_ = std::regex(filter.inverted_ ? text.substr(1) : text);
+    } catch (const std::regex_error& error) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--benchmark_filter: \"", text,
+                       "\" is no regular expression: ", error.what()));
+    }
+    return filter;
+  }
+  bool Wants(const std::string& name) const {
+    return std::regex_search(name, wanted_) != inverted_;
+  }
+
+ private:
+  std::regex wanted_;
+  bool inverted_ = false;
+};
+
+std::vector<const Contender*> ChosenContenders(const SuiteRequest& request,
+                                               const Filter& filter,
+                                               const Variant& variant,
+                                               const Group& group,
+                                               Phase phase) {
+  std::vector<const Contender*> chosen;
+  for (const Contender* contender :
+       ContendersOf(variant.descriptor.name, phase)) {
+    const auto& names = request.contenders;
+    if (!names.empty() &&
+        std::find(names.begin(), names.end(), contender->name) == names.end()) {
+      continue;
+    }
+    if (filter.Wants(NameOf(variant, group, *contender))) {
+      chosen.push_back(contender);
+    }
+  }
+  return chosen;
+}
+
+// Bytes that a run touches, which decide the level of memory they live in.
+double WorkingSet(const Problem& problem) {
+  double bytes = 0;
+  for (const Tensor& x : problem.inputs) bytes += x.bytes();
+  const Dims& d = problem.dims;
+  const double output = sizeof(float) *
+                        static_cast<double>(d.batch * d.length * d.heads) *
+                        static_cast<double>(d.value_dim);
+  switch (problem.phase) {
+    case Phase::kDecode:
+      return static_cast<double>(problem.op->StateBytes(d));
+    case Phase::kBackward:
+      return 2 * (bytes + output);
+    default:
+      return bytes + output;
+  }
+}
+
+// Of five matrix products where the forward has two; inputs and outputs are
+// read, and gradients of inputs written.
+Cost BackwardCost(const Cost& forward) {
+  return {2.5 * forward.flops, forward.exps, 2 * forward.bytes};
+}
+
+Cost CostOf(const Problem& problem) {
+  switch (problem.phase) {
+    case Phase::kPrefill:
+      return problem.op->ForwardCost(problem.dims, problem.form);
+    case Phase::kDecode:
+      return problem.op->StepCost(problem.dims);
+    case Phase::kBackward:
+      return BackwardCost(problem.op->ForwardCost(problem.dims, problem.form));
+    case Phase::kTrain:
+      break;
+  }
+  return {};
+}
+
+absl::StatusOr<Limit> LimitOf(const Problem& problem,
+                              const Ceilings& ceilings) {
+  return LimitOf(CostOf(problem), WorkingSet(problem), ceilings);
+}
+
+double TokensOf(const Problem& problem) {
+  const double batch = static_cast<double>(problem.dims.batch);
+  return problem.phase == Phase::kDecode
+             ? batch
+             : batch * static_cast<double>(problem.dims.length);
+}
+
+// One contender on one problem.
+struct Entrant {
+  const Contender* contender = nullptr;
+  const Problem* problem = nullptr;
+  std::unique_ptr<Workload> workload;
+  double warm_seconds = 0;  // of a run that was not the first
+  int64_t peak_memory_bytes = 0;
+  absl::Status status;
+};
+
+Entrant Prepare(const Contender& contender, const Problem& problem,
+                const Ceilings& ceilings, double max_seconds) {
+  Entrant entrant;
+  entrant.contender = &contender;
+  entrant.problem = &problem;
+  if (problem.phase != Phase::kTrain) {
+    const absl::StatusOr<Limit> limit = LimitOf(problem, ceilings);
+    const double expected = limit.ok() ? 4 * limit->seconds() : 0;
+    if (expected > max_seconds) {
+      entrant.status = absl::ResourceExhaustedError(absl::StrFormat(
+          "it may take %.0f s; --max_seconds is %.0f", expected, max_seconds));
+      return entrant;
+    }
+  }
+  const kernels::ScopedFlushDenormals flush;
+  ResetPeakMemory();
+  absl::StatusOr<std::unique_ptr<Workload>> workload =
+      MakeChecked(contender, problem);
+  entrant.peak_memory_bytes = PeakMemoryBytes();
+  if (!workload.ok()) {
+    entrant.status = workload.status();
+    return entrant;
+  }
+  entrant.workload = *std::move(workload);
+  const Clock::time_point start = Clock::now();
+  entrant.status = entrant.workload->Run();
+  entrant.warm_seconds = SecondsSince(start);
+  return entrant;
+}
+
+// Several repetitions of something slow are not worth the wait.
+constexpr double kSlowSeconds = 2;
+constexpr int kFewRepetitions = 3;
+
+// Of measuring the ceilings, to tell what would take too long.
+constexpr double kGlance = 0.1;
+
+class GroupRun {
+ public:
+  GroupRun(const SuiteRequest& request, const Filter& filter,
+           const Variant& variant, const Options& options, const Operator* op,
+           const Group& group)
+      : request_(request),
+        filter_(filter),
+        variant_(variant),
+        options_(options),
+        op_(op),
+        group_(group) {
+    if (group.threads > 1) {
+      pool_ = std::make_unique<kernels::ThreadPool>(group.threads);
+    }
+  }
+
+  // Adds the group's measurements and ceilings to the record.
+  void Measure(ThroughputRecord* record) {
+    PrepareAll(MeasureCeilings(kGlance, pool_.get()));
+    InterleavedTimer timer(request_.timer);
+    for (const Entrant& entrant : entrants_) {
+      if (!entrant.status.ok()) continue;
+      const bool slow = entrant.warm_seconds > kSlowSeconds;
+      timer.Add({NameOf(variant_, group_, *entrant.contender),
+                 entrant.workload.get(), slow ? kFewRepetitions : 0});
+    }
+    CeilingWorkloads loops(pool_.get());
+    loops.AddTo(&timer);
+    const std::map<std::string, Repetitions> timed = timer.Run();
+    const Ceilings ceilings = loops.From(timed);
+    *record->add_ceilings() = ToMessage(ceilings);
+    for (const Entrant& entrant : entrants_) {
+      *record->add_measurements() = Describe(entrant, timed, ceilings);
+    }
+    AddBackboneFraction(record);
+  }
+
+ private:
+  void PrepareAll(const Ceilings& ceilings) {
+    for (const Phase phase : group_.phases) {
+      const auto contenders =
+          ChosenContenders(request_, filter_, variant_, group_, phase);
+      if (contenders.empty()) continue;
+      if (phase != Phase::kTrain && op_ == nullptr) continue;
+      problems_.push_back(std::make_unique<Problem>(
+          MakeProblem(phase, variant_, options_, op_, request_.form,
+                      group_.shape, pool_.get())));
+      for (const Contender* contender : contenders) {
+        entrants_.push_back(Prepare(*contender, *problems_.back(), ceilings,
+                                    request_.max_seconds));
+      }
+    }
+  }
+
+  ThroughputMeasurement Describe(
+      const Entrant& entrant, const std::map<std::string, Repetitions>& timed,
+      const Ceilings& ceilings) const {
+    const Problem& problem = *entrant.problem;
+    ThroughputMeasurement m;
+    m.set_contender(entrant.contender->name);
+    m.set_phase(std::string(PhaseName(problem.phase)));
+    m.set_form(std::string(FormName(
+        problem.phase == Phase::kDecode ? Form::kRecurrent : problem.form)));
+    m.set_batch(group_.shape.batch);
+    m.set_length(group_.shape.length);
+    m.set_heads(group_.shape.heads);
+    m.set_head_dim(group_.shape.head_dim);
+    m.set_threads(group_.threads);
+    const auto found = timed.find(NameOf(variant_, group_, *entrant.contender));
+    if (!entrant.status.ok()) {
+      m.set_error(std::string(entrant.status.message()));
+    } else if (found == timed.end()) {
+      m.set_error("Google Benchmark did not run it");
+    } else if (!found->second.error.empty()) {
+      m.set_error(found->second.error);
+    } else if (found->second.seconds.empty()) {
+      m.set_error(absl::StrCat("somebody else had the processor in all of ",
+                               found->second.rejected, " repetitions"));
+    }
+    if (!m.error().empty()) return m;
+    const Repetitions& repetitions = found->second;
+    const Statistics statistics = mneme::Describe(repetitions.seconds);
+    const double seconds = statistics.median;
+    m.set_milliseconds(1e3 * seconds);
+    m.set_milliseconds_min(1e3 * statistics.min);
+    m.set_cv(statistics.cv);
+    m.set_repetitions(static_cast<int>(repetitions.seconds.size()));
+    m.set_rejected(repetitions.rejected);
+    m.set_noisy(repetitions.noisy);
+    m.set_tokens_per_second(TokensOf(problem) / seconds);
+    m.set_peak_memory_bytes(entrant.peak_memory_bytes);
+    if (problem.phase == Phase::kTrain) return m;
+    const Cost cost = CostOf(problem);
+    m.set_gflops(cost.flops / seconds / 1e9);
+    m.set_gigabytes_per_second(cost.bytes / seconds / 1e9);
+    m.set_state_bytes(op_->StateBytes(problem.dims));
+    const absl::StatusOr<Limit> limit = LimitOf(problem, ceilings);
+    if (!limit.ok()) return m;  // a ceiling was not measured
+    m.set_level(std::string(CeilingName(limit->level)));
+    m.set_limit_milliseconds(1e3 * limit->seconds());
+    m.set_bound(std::string(limit->binding()));
+    m.set_fraction_of_limit(limit->seconds() / seconds);
+    return m;
+  }
+
+  // The time of the backbone alone over that of the whole model.
+  void AddBackboneFraction(ThroughputRecord* record) const {
+    double backbone = 0;
+    const auto in_group = [&](const ThroughputMeasurement& m) {
+      return m.phase() == PhaseName(Phase::kTrain) && m.error().empty() &&
+             m.threads() == group_.threads &&
+             ThroughputShape{m.batch(), m.length(), m.heads(), m.head_dim()} ==
+                 group_.shape;
+    };
+    for (const ThroughputMeasurement& m : record->measurements()) {
+      if (in_group(m) && m.contender() == "backbone")
+        backbone = m.milliseconds();
+    }
+    if (backbone == 0) return;
+    for (ThroughputMeasurement& m : *record->mutable_measurements()) {
+      if (!in_group(m) || m.contender() != "mneme") continue;
+      m.set_backbone_fraction(backbone / m.milliseconds());
+    }
+  }
+
+  const SuiteRequest& request_;
+  const Filter& filter_;
+  const Variant& variant_;
+  const Options& options_;
+  const Operator* op_;
+  const Group& group_;
+  std::unique_ptr<kernels::ThreadPool> pool_;
+  std::vector<std::unique_ptr<Problem>> problems_;
+  std::vector<Entrant> entrants_;  // point to problems_
+};
+
+}  // namespace
+
+absl::StatusOr<std::vector<std::string>> NamesOf(const SuiteRequest& request,
+                                                 const Variant& variant) {
+  absl::StatusOr<Filter> filter = Filter::Parse(request.filter);
+  if (!filter.ok()) return filter.status();
+  std::vector<std::string> names;
+  for (const Group& group : GroupsOf(request)) {
+    for (const Phase phase : group.phases) {
+      for (const Contender* contender :
+           ChosenContenders(request, *filter, variant, group, phase)) {
+        names.push_back(NameOf(variant, group, *contender));
+      }
+    }
+  }
+  return names;
+}
+
+absl::StatusOr<ThroughputRecord> MeasureThroughput(
+    const SuiteRequest& request, const Variant& variant,
+    const std::function<void(const ThroughputMeasurement&)>& show) {
+  const Clock::time_point start = Clock::now();
+  const VariantDescriptor& d = variant.descriptor;
+  absl::StatusOr<Options> options = Options::Parse(d.options, request.set);
+  if (!options.ok()) return options.status();
+  absl::StatusOr<Filter> filter = Filter::Parse(request.filter);
+  if (!filter.ok()) return filter.status();
+  std::unique_ptr<Operator> op;
+  if (variant.make_operator != nullptr) {
+    absl::StatusOr<std::unique_ptr<Operator>> made =
+        variant.make_operator(*options);
+    if (!made.ok()) return made.status();
+    op = *std::move(made);
+  }
+  ThroughputRecord record;
+  record.set_schema(kThroughputSchema);
+  record.set_variant(d.name);
+  record.set_family(d.family);
+  record.set_variant_version(d.version);
+  record.set_approximate(!d.exact);
+  for (const auto& [name, value] : options->ToValues()) {
+    Setting* setting = record.add_variant_options();
+    setting->set_name(name);
+    setting->set_value(value);
+  }
+  for (const Group& group : GroupsOf(request)) {
+    bool wanted = false;
+    for (const Phase phase : group.phases) {
+      wanted =
+          wanted ||
+          !ChosenContenders(request, *filter, variant, group, phase).empty();
+    }
+    if (!wanted) continue;
+    const int before = record.measurements_size();
+    GroupRun(request, *filter, variant, *options, op.get(), group)
+        .Measure(&record);
+    for (int i = before; i < record.measurements_size(); ++i) {
+      show(record.measurements(i));
+    }
+  }
+  FitGrowth(&record);
+  *record.mutable_environment() = DescribeEnvironment(request.workspace_status);
+  record.set_seconds(SecondsSince(start));
+  return record;
+}
+
+}  // namespace mneme

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The throughput suite: everything that is measured of one variant.
+
+#ifndef MNEME_HARNESS_THROUGHPUT_SUITE_H_
+#define MNEME_HARNESS_THROUGHPUT_SUITE_H_
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "attention/plugin/options.h"
+#include "attention/variant.h"
+#include "harness/throughput.pb.h"
+#include "harness/throughput/contender.h"
+#include "harness/throughput/interleaved_timer.h"
+#include "harness/throughput/shape.h"
+
+namespace mneme {
+
+struct SuiteRequest {
+  std::vector<Phase> phases = {Phase::kPrefill, Phase::kDecode,
+                               Phase::kBackward, Phase::kTrain};
+  std::vector<ThroughputShape> shapes;  // none: each phase's own
+  std::vector<int> threads = {1};
+  std::vector<std::string> contenders;  // by name; none: all
+  OptionValues set;                     // of the variant
+  Form form = Form::kChunked;
+  // What would take longer at a quarter of the limit's speed is left out.
+  double max_seconds = 60;
+  // A regular expression on "variant/phase/shape/threads/contender", or, after
+  // a '-', of what is not wanted; empty: everything.
+  std::string filter;
+  TimerOptions timer;
+  std::string workspace_status;  // see DescribeEnvironment
+};
+
+// The names of what the suite would time for this variant.
+absl::StatusOr<std::vector<std::string>> NamesOf(const SuiteRequest& request,
+                                                 const Variant& variant);
+
+// Measures the variant. Contenders that are wrong, or cannot do a shape, are in
+// the record with the reason; an error is returned for options that the variant
+// does not have, and a filter that is no regular expression. show is called for
+// every measurement as soon as its group, all phases of a shape, is timed.
+absl::StatusOr<ThroughputRecord> MeasureThroughput(
+    const SuiteRequest& request, const Variant& variant,
+    const std::function<void(const ThroughputMeasurement&)>& show);
+
+}  // namespace mneme
+
+#endif  // MNEME_HARNESS_THROUGHPUT_SUITE_H_
