@@ -56,8 +56,9 @@ class Workload {
  public:
   virtual ~Workload() = default;
 
-  // One unit of what is timed.
+  // Computes the problem, or Times() times what its phase is about.
   virtual absl::Status Run() = 0;
+  virtual int64_t Times() const { return 1; }
 
   // How often Run may be called before Rewind must be: decoding makes the
   // context longer. 0: any number of times.

@@ -43,8 +43,7 @@ void Repeat(Workload* workload, const std::function<bool()>& disturbed,
     }
     if (workload->Seconds() >= 0) state.SetIterationTime(workload->Seconds());
   }
-  state.counters[kDisturbed] =
-      static_cast<double>((stolen_ticks ? stolen_ticks() : stolen) - stolen);
+  state.counters[kDisturbed] = disturbed && disturbed() ? 1 : 0;
 }
 
 // Remembers repetitions, and hands everything on to another reporter.

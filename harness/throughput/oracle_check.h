@@ -17,14 +17,16 @@ namespace mneme {
 // solved Shortened(problem):
 //   - outputs as the float64 Reference, within the tolerance times
 //     kOracleSlack, as sums are longer here than where tolerances are stated;
-//   - each gradient as the derivative in a random direction of <output,
-//     d_output> by central differences of the Reference.
+//   - gradients, entry by entry, as the operator's own in float64, within
+//     kGradientTolerance; and those, and so these, as the derivatives in random
+//     directions of <output, d_output> by central differences of the Reference.
 // On the problem itself everything must be finite, and where outputs do not
 // depend on later tokens, the first must be the oracle's too.
 //
 // FailedPrecondition that says by how much it is wrong, and what Make returned.
 // The workload is checked and warm.
 inline constexpr double kOracleSlack = 8;
+inline constexpr double kGradientTolerance = 1e-4;
 absl::StatusOr<std::unique_ptr<Workload>> MakeChecked(
     const Contender& contender, const Problem& problem);
 

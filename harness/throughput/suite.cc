@@ -289,9 +289,10 @@ class GroupRun {
     if (!m.error().empty()) return m;
     const Repetitions& repetitions = found->second;
     const Statistics statistics = mneme::Describe(repetitions.seconds);
-    const double seconds = statistics.median;
+    const double times = static_cast<double>(entrant.workload->Times());
+    const double seconds = statistics.median / times;
     m.set_milliseconds(1e3 * seconds);
-    m.set_milliseconds_min(1e3 * statistics.min);
+    m.set_milliseconds_min(1e3 * statistics.min / times);
     m.set_cv(statistics.cv);
     m.set_repetitions(static_cast<int>(repetitions.seconds.size()));
     m.set_rejected(repetitions.rejected);

@@ -94,10 +94,11 @@ class Training : public Workload {
     if (result->diverged) {
       return absl::FailedPreconditionError("training diverged");
     }
-    seconds_ = result->seconds / static_cast<double>(result->steps);
+    seconds_ = result->seconds;
     return absl::OkStatus();
   }
 
+  int64_t Times() const override { return kSteps; }
   double Seconds() const override { return seconds_; }
   std::vector<Tensor> Outputs() const override { return {}; }
 

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "harness/throughput/simd_loops.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "harness/throughput/simd_loops.cc"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+// After foreach_target.h, because they are included once for each target.
+#include "attention/kernels/exp-inl.h"
+#include "attention/kernels/lanes-inl.h"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mneme {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+namespace kn = kernels::HWY_NAMESPACE;
+
+// Chains of multiply-adds and vectors per batch of exponentials, as many as
+// stay in registers. Measured on Zen 5, which starts two multiply-adds of four
+// cycles in each cycle: 8 chains reach 92% of 10, and more than 10 gain nothing
+// as long as none is spilled; 24 leave room for a CPU with longer latencies.
+// For exponentials 3 and 6 were best among 1 ... 8.
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL || HWY_ARCH_ARM_A64
+constexpr size_t kChains = 24;
+constexpr size_t kExpVectors = 6;
+#else
+constexpr size_t kChains = 14;
+constexpr size_t kExpVectors = 3;
+#endif
+
+// Makes the compiler believe that v is used and might have changed. Costs no
+// instruction where the vector is one register.
+template <class V>
+HWY_INLINE void Hide(V& v) {
+#if HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128
+  asm volatile("" : "+v"(v.raw));
+#else
+  asm volatile("" : "+m"(v));
+#endif
+}
+
+HWY_FLATTEN double MultiplyAdds(int64_t rounds) {
+  const hn::ScalableTag<float> d;
+  using V = hn::VFromD<decltype(d)>;
+  V sums[kChains];
+  // All different, or the compiler would compute one of them. They tend to
+  // term / (1 - factor), far from denormals and infinities.
+  kn::Unroll<kChains>([&](auto i) HWY_ATTR {
+    sums[i] = hn::Iota(d, static_cast<float>(i + 1));
+  });
+  V factor = hn::Set(d, 0.7f), term = hn::Set(d, 0.9f);
+  Hide(factor);
+  Hide(term);
+  for (int64_t round = 0; round < rounds; ++round) {
+    kn::Unroll<kChains>(
+        [&](auto i) HWY_ATTR { sums[i] = hn::MulAdd(sums[i], factor, term); });
+  }
+  kn::Unroll<kChains>([&](auto i) HWY_ATTR { Hide(sums[i]); });
+  return 2.0 * static_cast<double>(kChains * hn::Lanes(d)) *
+         static_cast<double>(rounds);
+}
+
+HWY_FLATTEN double Exps(int64_t rounds) {
+  const hn::ScalableTag<float> d;
+  using V = hn::VFromD<decltype(d)>;
+  V z = hn::Set(d, -0.7f);
+  for (int64_t round = 0; round < rounds; ++round) {
+    V powers[kExpVectors];
+    kn::Unroll<kExpVectors>([&](auto i) HWY_ATTR {
+      Hide(z);
+      powers[i] = z;
+    });
+    kn::FastExp2NonPositive<kExpVectors>(d, powers);
+    kn::Unroll<kExpVectors>([&](auto i) HWY_ATTR { Hide(powers[i]); });
+  }
+  return static_cast<double>(kExpVectors * hn::Lanes(d)) *
+         static_cast<double>(rounds);
+}
+
+// Two streams, one through each half: a single one leaves the prefetchers of
+// Zen 5 waiting, and reads L3 at 80% of the rate (DRAM 97%); four gain nothing.
+// Bitwise OR, because more ports do it than add numbers, and in one cycle.
+HWY_FLATTEN double Read(const void* data, size_t bytes, int64_t rounds) {
+  const hn::ScalableTag<uint32_t> d;
+  using V = hn::VFromD<decltype(d)>;
+  constexpr size_t kVectors = 4;  // of each stream in one step
+  const size_t lanes = hn::Lanes(d);
+  const size_t half = bytes / 2 / sizeof(uint32_t);
+  V seen[2 * kVectors];
+  kn::Unroll<2 * kVectors>([&](auto i) HWY_ATTR { seen[i] = hn::Zero(d); });
+  for (int64_t round = 0; round < rounds; ++round) {
+    const uint32_t* first = static_cast<const uint32_t*>(data);
+    const uint32_t* second = first + half;
+    for (size_t i = 0; i < half; i += kVectors * lanes) {
+      kn::Unroll<kVectors>([&](auto v) HWY_ATTR {
+        seen[v] = hn::Or(seen[v], hn::Load(d, first + i + v * lanes));
+        seen[kVectors + v] =
+            hn::Or(seen[kVectors + v], hn::Load(d, second + i + v * lanes));
+      });
+    }
+    // Each round might find other values.
+    asm volatile("" : : : "memory");
+  }
+  kn::Unroll<2 * kVectors>([&](auto i) HWY_ATTR { Hide(seen[i]); });
+  return static_cast<double>(bytes) * static_cast<double>(rounds);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace mneme
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mneme {
+
+HWY_EXPORT(MultiplyAdds);
+HWY_EXPORT(Exps);
+HWY_EXPORT(Read);
+
+double RunMultiplyAdds(int64_t rounds) {
+  return HWY_DYNAMIC_DISPATCH(MultiplyAdds)(rounds);
+}
+
+double RunExps(int64_t rounds) { return HWY_DYNAMIC_DISPATCH(Exps)(rounds); }
+
+double ReadBytes(const void* data, size_t bytes, int64_t rounds) {
+  return HWY_DYNAMIC_DISPATCH(Read)(data, bytes, rounds);
+}
+
+}  // namespace mneme
+#endif  // HWY_ONCE
