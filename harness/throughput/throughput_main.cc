@@ -78,9 +78,10 @@ class RepetitionReporter : public benchmark::BenchmarkReporter {
   bool headed_ = false;
 };
 
-// Google Benchmark exits by itself when it does not like a flag.
+// Google Benchmark exits by itself when it does not like a flag. It keeps
+// pointing to the name of the program.
 void InitializeBenchmark(const std::vector<std::string>& flags) {
-  std::vector<std::string> texts = flags;
+  static auto& texts = *new std::vector<std::string>(flags);
   texts.insert(texts.begin() + 1,
                "--benchmark_enable_random_interleaving=true");
   std::vector<char*> argv;

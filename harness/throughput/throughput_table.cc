@@ -49,7 +49,7 @@ std::string TableHeader(const TerminalStyle& style) {
   return Line({{"variant", -17},
                {"phase", -8},
                {"shape", -15},
-               {"by", -9},
+               {"by", -8},
                {"ms", 8},
                {"tokens/s", 8},
                {"of limit", 8},
@@ -68,7 +68,7 @@ std::string TableRow(const std::string& variant, const ThroughputMeasurement& m,
       ThroughputShape{m.batch(), m.length(), m.heads(), m.head_dim()}
           .ToString();
   if (!m.error().empty()) {
-    return absl::StrFormat("%-17s %-8s %-15s %-9s NOT TIMED: %s\n", variant,
+    return absl::StrFormat("%-17s %-8s %-15s %-8s NOT TIMED: %s\n", variant,
                            m.phase(), shape, m.contender(), m.error());
   }
   const bool counted = m.limit_milliseconds() > 0;
@@ -81,7 +81,7 @@ std::string TableRow(const std::string& variant, const ThroughputMeasurement& m,
       {{variant, -17},
        {m.phase(), -8},
        {shape, -15},
-       {m.contender(), -9},
+       {m.contender(), -8},
        {Figures(m.milliseconds()), 8},
        {Thousands(m.tokens_per_second()), 8},
        {fraction, 8},
