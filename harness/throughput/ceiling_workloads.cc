@@ -11,7 +11,7 @@ namespace mneme {
 namespace {
 
 // Enough beside the seconds that a kernel gets, as a ceiling is steadier.
-constexpr double kMinSeconds = 0.02;
+constexpr double kMostSeconds = 0.02;
 
 Caches CachesHere() {
   const std::vector<int> cpus = AllowedCpus();
@@ -63,7 +63,7 @@ CeilingWorkloads::~CeilingWorkloads() = default;
 
 void CeilingWorkloads::AddTo(InterleavedTimer* timer) {
   for (const auto& loop : loops_) {
-    timer->Add({loop->Name(), loop.get(), /*repetitions=*/0, kMinSeconds});
+    timer->Add({loop->Name(), loop.get(), /*repetitions=*/0, kMostSeconds});
   }
 }
 

@@ -115,8 +115,10 @@ std::map<std::string, Repetitions> InterleavedTimer::Run() {
           });
       registered->Repetitions(entry.repetitions > 0 ? entry.repetitions
                                                     : options_.repetitions);
-      registered->MinTime(entry.min_seconds > 0 ? entry.min_seconds
-                                                : options_.min_seconds);
+      registered->MinTime(
+          entry.most_seconds > 0
+              ? std::min(entry.most_seconds, options_.min_seconds)
+              : options_.min_seconds);
       registered->Unit(benchmark::kMillisecond);
       if (workload->Seconds() >= 0) {
         registered->UseManualTime();

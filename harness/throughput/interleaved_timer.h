@@ -51,9 +51,8 @@ class InterleavedTimer {
   struct Entry {
     std::string name;
     Workload* workload = nullptr;
-    // Other than the options'; 0: the same.
-    int repetitions = 0;
-    double min_seconds = 0;
+    int repetitions = 0;      // other than the options'; 0: the same
+    double most_seconds = 0;  // that are asked of a repetition; 0: any
   };
   void Add(Entry entry);
 
