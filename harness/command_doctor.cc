@@ -7,8 +7,10 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
+#include <iterator>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/ascii.h"
@@ -24,6 +26,7 @@
 #include "harness/throughput/ceilings.h"
 #include "harness/throughput/matrix_units.h"
 #include "harness/throughput/noise.h"
+#include "harness/throughput/pinning.h"
 #include "harness/throughput/statistics.h"
 #include "harness/throughput/system_files.h"
 #include "nlohmann/json.hpp"
@@ -65,6 +68,7 @@ Measured Measure(const Report& report, int threads) {
   Measured m;
   m.threads = threads;
   kernels::ThreadPool pool(threads);
+  const ScopedPinning pinning(report.cpus, &pool);
   StealWatch steal(report.cpus);
   m.rates = MeasureRates(report.caches, &pool, kSeconds, [&] {
     const bool moved = steal.Moved();
@@ -228,25 +232,26 @@ std::string Rate(double rate, Ceiling ceiling) {
   return absl::StrFormat("%.*f G%s/s", digits, giga, CeilingUnit(ceiling));
 }
 
+// 7 columns and 20 for each number of threads, 47 for two of them.
 void PrintCeilings(const std::vector<Measured>& measured) {
-  absl::PrintF("\n%-7s", "ceiling");
+  std::string line = absl::StrFormat("\n%-7s", "ceiling");
   for (const Measured& m : measured) {
-    absl::PrintF(
-        "%14s %5s",
-        absl::StrCat(m.threads, m.threads == 1 ? " thread" : " threads"), "CV");
+    const char* threads = m.threads == 1 ? " thread" : " threads";
+    absl::StrAppendFormat(&line, "%14s %5s", absl::StrCat(m.threads, threads),
+                          "CV");
   }
-  absl::PrintF("\n");
+  absl::PrintF("%s\n", line);
   for (size_t i = 0; i < std::size(kAllCeilings); ++i) {
-    absl::PrintF("%-7s", CeilingName(kAllCeilings[i]));
+    line = absl::StrFormat("%-7s", CeilingName(kAllCeilings[i]));
     for (const Measured& m : measured) {
-      if (!m.rates[i].status.ok()) {
-        absl::PrintF("%14s %5s", m.rates[i].status.message(), "");
-        continue;
-      }
-      const Statistics s = Describe(m.rates[i].per_second);
-      absl::PrintF("%14s %4.1f%%", Rate(s.median, kAllCeilings[i]), 100 * s.cv);
+      const CeilingRates& r = m.rates[i];
+      const Statistics s = Describe(r.per_second);
+      absl::StrAppendFormat(
+          &line, "%14s %5s",
+          r.status.ok() ? Rate(s.median, r.ceiling) : r.status.message(),
+          r.status.ok() ? absl::StrFormat("%.1f%%", 100 * s.cv) : "");
     }
-    absl::PrintF("\n");
+    absl::PrintF("%s\n", absl::StripTrailingAsciiWhitespace(line));
   }
 }
 
