@@ -6,6 +6,7 @@
 #include "harness/command_approximation.h"
 #include "harness/command_capacity.h"
 #include "harness/command_describe.h"
+#include "harness/command_doctor.h"
 #include "harness/command_evaluate.h"
 #include "harness/command_line.h"
 #include "harness/command_list.h"
@@ -23,6 +24,7 @@ int main(int argc, char** argv) {
         mneme::AddApplyCommand(app, action);
         mneme::AddCapacityCommand(app, action);
         mneme::AddApproximationCommand(app, action);
+        mneme::AddDoctorCommand(app, action);
         mneme::AddNewVariantCommand(app, action);
       });
 }

@@ -192,6 +192,21 @@ expect "approximation as JSON" 0 '"exact": *"softmax"' "$mneme" approximation \
 expect "approximation of nothing" 0 "softmax approximates nothing" "$mneme" approximation \
   --variant=softmax
 
+# The machine: that it is shown, not how fast it is.
+expect "doctor" 0 "^fma +[0-9.]+ GFLOP/s +[0-9.]+%" "$mneme" doctor
+expect "doctor: threads" 0 "^ceiling +1 thread +CV +3 threads +CV" "$mneme" doctor --threads=3
+expect "doctor: one thread" 0 "^ceiling +1 thread +CV$" "$mneme" doctor --threads=1
+expect "doctor: advice" 0 "^[!?] [a-zA-Z]" "$mneme" doctor --threads=1
+expect "doctor: next" 0 "^next: " "$mneme" doctor --threads=1
+expect "doctor: another SIMD target" 0 "^SIMD +SSE4 in use" "$mneme" doctor --threads=1 --simd=SSE4
+expect "doctor as JSON" 0 '"verdict": "(quiet|noisy|unknown)"' "$mneme" doctor --json --threads=1
+expect "doctor: no threads" 2 "threads" "$mneme" doctor --threads=0
+expect "doctor: bad SIMD target" 2 "AVX99" "$mneme" doctor --simd=AVX99
+if COLUMNS=50 "$mneme" doctor | grep -E '.{51}'; then
+  echo "FAIL doctor: wider than the terminal"
+  failures=$((failures + 1))
+fi
+
 # Ctrl-C in the middle of a training leaves nothing behind.
 timeout --signal=INT 0.5 "${long[@]}" --out=interrupted.record >/dev/null 2>&1
 code=$?

@@ -148,23 +148,20 @@ int64_t StealWatch::Stolen() const {
   return ticks.has_value() ? ticks->stolen : 0;
 }
 
-Noise ObserveNoise(std::vector<int> allowed_cpus, SystemFolders folders) {
-  const std::string cpus = folders.sys + "/devices/system/cpu";
+Noise ObserveNoise(const std::vector<int>& cpus, SystemFolders folders) {
+  const std::string folder = folders.sys + "/devices/system/cpu";
   Noise noise;
-  noise.allowed_cpus = std::move(allowed_cpus);
-  const auto online = Parsed(cpus + "/online", ParseCpuList);
-  if (online.has_value()) noise.online_cpus = static_cast<int>(online->size());
   noise.ticks = Parsed(folders.proc + "/stat", [&](absl::string_view text) {
-    return ParseCpuTicks(text, noise.allowed_cpus);
+    return ParseCpuTicks(text, cpus);
   });
   noise.load = Parsed(folders.proc + "/loadavg", ParseLoad);
   noise.quota = Quota(folders.sys);
   noise.hypervisor = Parsed(folders.proc + "/cpuinfo", ParseHypervisor);
-  noise.siblings = Siblings(noise.allowed_cpus, cpus);
-  const int first = noise.allowed_cpus.empty() ? 0 : noise.allowed_cpus.front();
-  noise.governor = ReadSystemFile(
-      absl::StrCat(cpus, "/cpu", first, "/cpufreq/scaling_governor"));
-  noise.boost = Boost(cpus);
+  noise.siblings = Siblings(cpus, folder);
+  noise.governor = ReadSystemFile(absl::StrCat(folder, "/cpu",
+                                               cpus.empty() ? 0 : cpus.front(),
+                                               "/cpufreq/scaling_governor"));
+  noise.boost = Boost(folder);
   noise.huge_pages = Parsed(
       folders.sys + "/kernel/mm/transparent_hugepage/enabled", ParseChoice);
   return noise;

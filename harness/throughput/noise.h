@@ -57,18 +57,17 @@ class StealWatch {
 
 // The machine as it is now.
 struct Noise {
-  std::vector<int> allowed_cpus;  // this thread may run on; may be empty
-  absl::optional<int> online_cpus;
-  absl::optional<CpuTicks> ticks;          // of the allowed CPUs
+  absl::optional<CpuTicks> ticks;          // of its CPUs
   absl::optional<double> load;             // average of the last minute
   absl::optional<double> quota;            // CPUs that a control group grants
   absl::optional<bool> hypervisor;         // this is a virtual machine
-  absl::optional<bool> siblings;           // an allowed CPU shares its core
+  absl::optional<bool> siblings;           // one of its CPUs shares a core
   absl::optional<std::string> governor;    // of frequencies
   absl::optional<bool> boost;              // beyond the nominal frequency
   absl::optional<std::string> huge_pages;  // "always", "madvise", "never"
 };
-Noise ObserveNoise(std::vector<int> allowed_cpus, SystemFolders folders = {});
+// To a thread that may run on these CPUs.
+Noise ObserveNoise(const std::vector<int>& cpus, SystemFolders folders = {});
 
 // One line of a report about Noise.
 struct Remark {

@@ -42,14 +42,6 @@ class Machine {
   const std::string root_;
 };
 
-Remark Find(const std::vector<Remark>& remarks, const std::string& name) {
-  for (const Remark& remark : remarks) {
-    if (remark.name == name) return remark;
-  }
-  ADD_FAILURE() << "no remark on " << name;
-  return {};
-}
-
 TEST(Noise, SumsTicksOfTheGivenCpus) {
   const auto one = ParseCpuTicks(kStat, {1});
   ASSERT_TRUE(one.has_value());
@@ -115,13 +107,11 @@ TEST(Noise, ObservesANoisyMachine) {
   machine.Write("sys/kernel/mm/transparent_hugepage/enabled",
                 "always madvise [never]\n");
   const std::string cpus = "sys/devices/system/cpu/";
-  machine.Write(cpus + "online", "0-3\n");
   machine.Write(cpus + "cpu0/topology/thread_siblings_list", "0\n");
   machine.Write(cpus + "cpu1/topology/thread_siblings_list", "1,3\n");
   machine.Write(cpus + "cpu0/cpufreq/scaling_governor", "powersave\n");
   machine.Write(cpus + "intel_pstate/no_turbo", "0\n");
   const Noise noise = ObserveNoise({0, 1}, machine.folders());
-  EXPECT_EQ(noise.online_cpus, 4);
   EXPECT_EQ(noise.ticks->stolen, 13);
   EXPECT_EQ(noise.load, 1.75);
   EXPECT_EQ(noise.quota, 0.5);
@@ -134,9 +124,6 @@ TEST(Noise, ObservesANoisyMachine) {
     EXPECT_EQ(remark.verdict, Verdict::kNoisy) << remark.name;
     EXPECT_NE(remark.advice, "") << remark.name;
   }
-  const Remark threads = Find(RemarksOn(noise), "CPUs");
-  EXPECT_EQ(threads.value, "2 of 4");
-  EXPECT_THAT(threads.advice, testing::EndsWith("taskset -c 1"));
 }
 
 TEST(Noise, ObservesAQuietMachine) {
@@ -148,7 +135,6 @@ TEST(Noise, ObservesAQuietMachine) {
   machine.Write("sys/kernel/mm/transparent_hugepage/enabled",
                 "always [madvise] never\n");
   const std::string cpus = "sys/devices/system/cpu/";
-  machine.Write(cpus + "online", "0\n");
   machine.Write(cpus + "cpu0/topology/thread_siblings_list", "0\n");
   machine.Write(cpus + "cpu0/cpufreq/scaling_governor", "performance\n");
   machine.Write(cpus + "cpufreq/boost", "0\n");

@@ -4,7 +4,6 @@
 
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "harness/throughput/noise.h"
 
@@ -45,21 +44,6 @@ double StolenShare(const CpuTicks& ticks) {
 
 std::string Itself(const std::string& text) { return text; }
 
-// A thread that may run on several CPUs leaves its caches behind when it moves.
-Remark JudgeCpus(const Noise& noise) {
-  absl::optional<size_t> allowed;
-  if (!noise.allowed_cpus.empty()) allowed = noise.allowed_cpus.size();
-  return Judge(
-      "CPUs", allowed, [](size_t n) { return n > 1; },
-      [&](size_t n) {
-        if (!noise.online_cpus.has_value()) return absl::StrCat(n);
-        return absl::StrCat(n, " of ", *noise.online_cpus);
-      },
-      absl::StrCat(
-          "a thread may move between them; pin a single one: taskset -c ",
-          noise.allowed_cpus.empty() ? 0 : noise.allowed_cpus.back()));
-}
-
 }  // namespace
 
 std::vector<Remark> RemarksOn(const Noise& noise) {
@@ -78,7 +62,6 @@ std::vector<Remark> RemarksOn(const Noise& noise) {
           "load", noise.load, [](double load) { return load > kBusy; },
           [](double load) { return absl::StrFormat("%.2f", load); },
           "other processes run; stop them, wait a minute"),
-      JudgeCpus(noise),
       JudgeSwitch("SMT", noise.siblings, true, "two threads share a core",
                   "one thread per core",
                   "leave the sibling idle, or turn it off: echo off > "

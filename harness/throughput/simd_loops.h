@@ -21,9 +21,8 @@ double RunMultiplyAdds(int64_t rounds);
 // registers alone. Returns exponentials.
 double RunExps(int64_t rounds);
 
-// Reads the `bytes` at `data` from beginning to end `rounds` times and does
-// next to nothing with them. data is aligned to 64, bytes a multiple of 1024.
-// Returns bytes.
+// Loads the `bytes` at `data` into registers `rounds` times and does nothing
+// with them. data is aligned to 64, bytes a multiple of 1024. Returns bytes.
 double ReadBytes(const void* data, size_t bytes, int64_t rounds);
 
 }  // namespace mneme

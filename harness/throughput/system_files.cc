@@ -6,11 +6,13 @@
 #include <sched.h>
 #endif
 
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
@@ -82,6 +84,23 @@ std::vector<int> AllowedCpus() {
   }
 #endif
   return cpus;
+}
+
+bool AllowCpus([[maybe_unused]] const std::vector<int>& cpus) {
+#if defined(__linux__)
+  if (cpus.empty()) return false;
+  const int size = *std::max_element(cpus.begin(), cpus.end()) + 1;
+  cpu_set_t* const set = CPU_ALLOC(size);
+  if (set == nullptr) return false;
+  const size_t bytes = CPU_ALLOC_SIZE(size);
+  CPU_ZERO_S(bytes, set);
+  for (int cpu : cpus) CPU_SET_S(cpu, bytes, set);
+  const bool done = sched_setaffinity(0, bytes, set) == 0;
+  CPU_FREE(set);
+  return done;
+#else
+  return false;
+#endif
 }
 
 }  // namespace mneme

@@ -27,6 +27,9 @@ absl::optional<int64_t> ParseByteSize(absl::string_view text);
 // CPUs that this thread may run on, in ascending order; empty if unknown.
 std::vector<int> AllowedCpus();
 
+// Lets this thread run on these CPUs alone. False if the system refuses.
+bool AllowCpus(const std::vector<int>& cpus);
+
 }  // namespace mneme
 
 #endif  // MNEME_HARNESS_THROUGHPUT_SYSTEM_FILES_H_
