@@ -52,7 +52,7 @@ struct Flags {
 struct Measured {
   int threads = 1;
   std::vector<CeilingRates> rates;
-  int turns = 0;
+  int turns = -1;     // none asked about yet
   int disturbed = 0;  // of the turns, by steal time
 };
 
@@ -72,8 +72,9 @@ Measured Measure(const Report& report, int threads) {
   StealWatch steal(report.cpus);
   m.rates = MeasureRates(report.caches, &pool, kSeconds, [&] {
     const bool moved = steal.Moved();
+    // The first question is of what was before the first turn.
+    if (m.turns >= 0 && moved) ++m.disturbed;
     ++m.turns;
-    m.disturbed += moved ? 1 : 0;
     return !moved;
   });
   return m;
@@ -89,8 +90,9 @@ Remark Spread(const Measured& m) {
   remark.name = m.threads == 1
                     ? "spread, 1 thread"
                     : absl::StrFormat("spread, %d threads", m.threads);
-  remark.value = absl::StrFormat("%.1f%%, %d of %d turns lost time to others",
-                                 100 * worst, m.disturbed, m.turns);
+  remark.value =
+      absl::StrFormat("CV up to %.1f%%, time stolen in %d of %d turns",
+                      100 * worst, m.disturbed, m.turns);
   if (worst <= kSteady && m.disturbed == 0) {
     remark.verdict = Remark::Verdict::kQuiet;
   } else {

@@ -26,6 +26,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kLevels = 4;  // L1, L2, L3, DRAM
 constexpr int kLeastRepetitions = 3;
+constexpr int kMostAgain = 10;
 
 double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -241,9 +242,8 @@ std::vector<CeilingRates> MeasureRates(const Caches& caches,
     loops.push_back(loop.ok() ? *std::move(loop) : nullptr);
   }
   if (usable != nullptr) usable();  // what happened before does not matter
-  for (int kept = 0;;) {
-    const double spent = SecondsSince(start);
-    if (kept >= kLeastRepetitions && spent > seconds) break;
+  int kept = 0, again = 0;
+  while (kept < kLeastRepetitions || SecondsSince(start) < seconds) {
     std::vector<double> turn(loops.size());
     for (size_t i = 0; i < loops.size(); ++i) {
       if (loops[i] == nullptr) continue;
@@ -251,7 +251,7 @@ std::vector<CeilingRates> MeasureRates(const Caches& caches,
       const double units = loops[i]->Run();
       turn[i] = units / SecondsSince(begin);
     }
-    if (usable != nullptr && !usable() && spent < 2 * seconds) continue;
+    if (usable != nullptr && !usable() && again++ < kMostAgain) continue;
     for (size_t i = 0; i < loops.size(); ++i) {
       if (loops[i] != nullptr) rates[i].per_second.push_back(turn[i]);
     }

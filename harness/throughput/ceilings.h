@@ -76,8 +76,8 @@ struct CeilingRates {
 };
 
 // Times all loops in turns for about `seconds`, at least 3 repetitions of each.
-// `usable`, if given, is asked after each turn whether it may be kept, and a
-// turn that may not is done again; but no more than twice `seconds` are spent.
+// `usable`, if given, is asked before the first turn, and after each whether it
+// may be kept; one that may not is done again, up to 10 times in all.
 std::vector<CeilingRates> MeasureRates(
     const Caches& caches, kernels::ThreadPool* pool, double seconds,
     const std::function<bool()>& usable = nullptr);
