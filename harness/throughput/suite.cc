@@ -17,8 +17,10 @@
 #include "harness/throughput/growth.h"
 #include "harness/throughput/limit.h"
 #include "harness/throughput/oracle_check.h"
+#include "harness/throughput/pinning.h"
 #include "harness/throughput/problem.h"
 #include "harness/throughput/statistics.h"
+#include "harness/throughput/system_files.h"
 #include "harness/throughput_record.h"
 
 namespace mneme {
@@ -225,6 +227,7 @@ class GroupRun {
 
   // Adds the group's measurements and ceilings to the record.
   void Measure(ThroughputRecord* record) {
+    const ScopedPinning pinning(AllowedCpus(), pool_.get());
     PrepareAll(MeasureCeilings(kGlance, pool_.get()));
     InterleavedTimer timer(request_.timer);
     for (const Entrant& entrant : entrants_) {
