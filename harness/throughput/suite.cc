@@ -227,8 +227,9 @@ class GroupRun {
 
   // Adds the group's measurements and ceilings to the record.
   void Measure(ThroughputRecord* record) {
-    const ScopedPinning pinning(AllowedCpus(), pool_.get());
     PrepareAll(MeasureCeilings(kGlance, pool_.get()));
+    // Not before: trainers start threads of their own, which would inherit it.
+    const ScopedPinning pinning(AllowedCpus(), pool_.get());
     InterleavedTimer timer(request_.timer);
     for (const Entrant& entrant : entrants_) {
       if (!entrant.status.ok()) continue;
