@@ -207,20 +207,21 @@ constexpr int64_t kDeltaBackwardFlops = kLength * kDim * kDim * 15;
 constexpr size_t kStateDim = 16;
 
 KernelCall MakeSelectiveScan() {
-  return [x = Uniform(kLength, kDim, -1, 1, 0),
-          dt = Uniform(kLength, kDim, 0, 0.1f, 1),
-          a = Uniform(kStateDim, kDim, -1, 0, 2),
-          b = Uniform(kLength, kStateDim, -1, 1, 3),
-          c = Uniform(kLength, kStateDim, -1, 1, 4), state = Numbers(16, kDim),
-          y = Numbers(kLength, kDim)]() mutable {
-    kernels::SelectiveScan<float> s;
-    s.x = x.view();
-    s.dt = dt.view();
-    s.a = a.view();
-    s.b = b.view();
-    s.c = c.view();
-    kernels::SelectiveScanForward(s, state.data(), y.view(), nullptr);
-  };
+  return
+      [x = Uniform(kLength, kDim, -1, 1, 0),
+       dt = Uniform(kLength, kDim, 0, 0.1f, 1),
+       a = Uniform(kStateDim, kDim, -1, 0, 2),
+       b = Uniform(kLength, kStateDim, -1, 1, 3),
+       c = Uniform(kLength, kStateDim, -1, 1, 4),
+       state = Numbers(kStateDim, kDim), y = Numbers(kLength, kDim)]() mutable {
+        kernels::SelectiveScan<float> s;
+        s.x = x.view();
+        s.dt = dt.view();
+        s.a = a.view();
+        s.b = b.view();
+        s.c = c.view();
+        kernels::SelectiveScanForward(s, state.data(), y.view(), nullptr);
+      };
 }
 // dt a, exp, fade, write, read; dt x once for all of a channel's states.
 constexpr int64_t kSelectiveScanFlops = kLength * kDim * (7 * kStateDim + 1);

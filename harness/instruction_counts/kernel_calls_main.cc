@@ -13,9 +13,9 @@
 #include "harness/instruction_counts/counted_kernels.h"
 #include "hwy/highway.h"
 
-// Counting begins and ends with this function: --toggle-collect names it.
-// Without C++'s name, as callgrind can be told of no parameter types. What
-// follows the call keeps the compiler from replacing it by a jump.
+// Counting begins and ends with this function, which --toggle-collect names; a
+// C function, as it would want the types of parameters as valgrind spells them.
+// What follows the call keeps the compiler from replacing it by a jump.
 extern "C" __attribute__((noinline)) void CountedCall(
     const mneme::KernelCall& call) {
   call();
