@@ -38,60 +38,60 @@ void DenseState::DoRestore(absl::string_view bytes, int64_t) {
 KeyValueCache::KeyValueCache(DType dtype, int64_t batch, int64_t kv_heads,
                              int64_t key_dim, int64_t value_dim)
     : State(dtype, batch),
-      keys_(dtype, {batch, 0, kv_heads, key_dim}),
-      values_(dtype, {batch, 0, kv_heads, value_dim}) {}
+      keys_(dtype, {batch, kv_heads, 0, key_dim}),
+      values_(dtype, {batch, kv_heads, 0, value_dim}) {}
+
+char* KeyValueCache::Sequence(const Tensor& cache, int64_t i) {
+  return static_cast<char*>(cache.raw()) + i * cache.dim(2) * RowBytes(cache);
+}
 
 void KeyValueCache::Reserve(int64_t tokens) {
-  if (tokens <= keys_.dim(1)) return;
+  if (tokens <= keys_.dim(2)) return;
   // Doubling makes n appends cost O(n); 16 spares the first few reallocations.
-  const int64_t capacity = std::max({tokens, 2 * keys_.dim(1), int64_t{16}});
+  const int64_t capacity = std::max({tokens, 2 * keys_.dim(2), int64_t{16}});
   for (Tensor* cache : {&keys_, &values_}) {
-    const int64_t batch = cache->dim(0), row = cache->dim(2) * cache->dim(3);
-    const size_t row_bytes = row * SizeOf(cache->dtype());
-    Tensor grown(cache->dtype(),
-                 {batch, capacity, cache->dim(2), cache->dim(3)});
-    for (int64_t b = 0; tokens_ * row > 0 && b < batch; ++b) {
-      std::memcpy(static_cast<char*>(grown.raw()) + b * capacity * row_bytes,
-                  static_cast<const char*>(cache->raw()) +
-                      b * cache->dim(1) * row_bytes,
-                  tokens_ * row_bytes);
+    const Tensor grown(cache->dtype(),
+                       {cache->dim(0), cache->dim(1), capacity, cache->dim(3)});
+    const size_t held = tokens_ * RowBytes(*cache);
+    for (int64_t i = 0; held > 0 && i < Sequences(); ++i) {
+      std::memcpy(Sequence(grown, i), Sequence(*cache, i), held);
     }
     *cache = grown;
   }
 }
 
 void KeyValueCache::Append(const Tensor& keys, const Tensor& values) {
-  const int64_t added = keys.dim(1);
+  const int64_t added = keys.dim(1), heads = keys.dim(2);
   Reserve(tokens_ + added);
   const std::pair<const Tensor*, Tensor*> copies[] = {{&keys, &keys_},
                                                       {&values, &values_}};
   for (const auto& [from, to] : copies) {
-    const size_t row_bytes = to->dim(2) * to->dim(3) * SizeOf(to->dtype());
-    for (int64_t b = 0; added * row_bytes > 0 && b < to->dim(0); ++b) {
-      std::memcpy(static_cast<char*>(to->raw()) +
-                      (b * to->dim(1) + tokens_) * row_bytes,
-                  static_cast<const char*>(from->raw()) + b * added * row_bytes,
-                  added * row_bytes);
+    const size_t row = RowBytes(*to);
+    for (int64_t i = 0; row > 0 && i < Sequences(); ++i) {
+      const int64_t b = i / heads, h = i % heads;
+      const char* source =
+          static_cast<const char*>(from->raw()) + (b * added * heads + h) * row;
+      char* target = Sequence(*to, i) + tokens_ * row;
+      for (int64_t t = 0; t < added; ++t) {
+        std::memcpy(target + t * row, source + t * heads * row, row);
+      }
     }
   }
   tokens_ += added;
 }
 
 int64_t KeyValueCache::BytesAfter(int64_t tokens) const {
-  const int64_t row = keys_.dim(2) * (keys_.dim(3) + values_.dim(3));
-  return keys_.dim(0) * tokens * row * SizeOf(keys_.dtype());
+  const size_t row = RowBytes(keys_) + RowBytes(values_);
+  return Sequences() * tokens * static_cast<int64_t>(row);
 }
 
 std::string KeyValueCache::Serialize() const {
   std::string out;
   out.reserve(bytes());
   for (const Tensor* cache : {&keys_, &values_}) {
-    const size_t row_bytes =
-        cache->dim(2) * cache->dim(3) * SizeOf(cache->dtype());
-    for (int64_t b = 0; row_bytes > 0 && b < cache->dim(0); ++b) {
-      out.append(static_cast<const char*>(cache->raw()) +
-                     b * cache->dim(1) * row_bytes,
-                 tokens_ * row_bytes);
+    const size_t held = tokens_ * RowBytes(*cache);
+    for (int64_t i = 0; held > 0 && i < Sequences(); ++i) {
+      out.append(Sequence(*cache, i), held);
     }
   }
   return out;
@@ -102,13 +102,10 @@ void KeyValueCache::DoRestore(absl::string_view bytes, int64_t tokens) {
   Reserve(tokens);
   const char* from = bytes.data();
   for (Tensor* cache : {&keys_, &values_}) {
-    const size_t row_bytes =
-        cache->dim(2) * cache->dim(3) * SizeOf(cache->dtype());
-    for (int64_t b = 0; tokens * row_bytes > 0 && b < cache->dim(0); ++b) {
-      std::memcpy(
-          static_cast<char*>(cache->raw()) + b * cache->dim(1) * row_bytes,
-          from, tokens * row_bytes);
-      from += tokens * row_bytes;
+    const size_t held = tokens * RowBytes(*cache);
+    for (int64_t i = 0; held > 0 && i < Sequences(); ++i) {
+      std::memcpy(Sequence(*cache, i), from, held);
+      from += held;
     }
   }
   tokens_ = tokens;

@@ -97,14 +97,23 @@ class KeyValueCache : public State {
  private:
   void DoRestore(absl::string_view bytes, int64_t tokens) override;
   void Reserve(int64_t tokens);
+  int64_t Sequences() const { return keys_.dim(0) * keys_.dim(1); }
+  static size_t RowBytes(const Tensor& cache) {
+    return cache.dim(3) * SizeOf(cache.dtype());
+  }
+  // The tokens of sequence and head i, 0 <= i < Sequences().
+  static char* Sequence(const Tensor& cache, int64_t i);
   template <typename T>
   kernels::MatrixView<const T> View(const Tensor& cache, int64_t b,
                                     int64_t h) const {
-    kernels::MatrixView<T> all = cache.Sequence<T>(b, h);
-    return {all.data, static_cast<size_t>(tokens_), all.cols, all.stride};
+    const size_t capacity = cache.dim(2), width = cache.dim(3);
+    return {cache.data<T>() + (b * cache.dim(1) + h) * capacity * width,
+            static_cast<size_t>(tokens_), width};
   }
 
-  // [batch, capacity, kv_heads, dim].
+  // [batch, kv_heads, capacity, dim], unlike what is appended: a decoder reads
+  // all of it for every token, and fastest when a head's rows lie one after the
+  // other.
   Tensor keys_, values_;
   int64_t tokens_ = 0;
 };
