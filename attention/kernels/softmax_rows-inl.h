@@ -17,6 +17,7 @@
 #include <cmath>
 #include <cstddef>
 #include <limits>
+#include <type_traits>
 
 #include "attention/kernels/exp-inl.h"
 #include "attention/kernels/matrix.h"
@@ -101,10 +102,11 @@ class ForwardRows {
   static constexpr size_t kKeyBlock = 64;
   // Between rows of weights; the last group of scores may overrun the block.
   static constexpr size_t kStride = kKeyBlock + RoundUp(kBlockLanes<T>, kN);
-  // Keys prefetched at once: as many cache lines (64, for 64 floats) as a core
-  // can wait for without stalling.
-  static constexpr size_t kPrefetchKeys = 16;
   static constexpr size_t kMaxGroup = 4;  // queries whose scores share a loop
+  // Vectors of values summed together, and for how many queries: even a single
+  // query gets 4 chains of multiply-adds.
+  static constexpr size_t kValueVecs = 4;
+  static constexpr size_t kValueRows = kTileRows == 8 ? 4 : 2;
   // Keys whose dot products are summed across lanes together.
   static constexpr size_t kGroup = kBlockLanes<T>;
 
@@ -143,7 +145,7 @@ class ForwardRows {
     const T* const q = q_ + row * q_stride_;
     T* const scores = weights_ + row * kStride + (begin - block);
     const size_t whole = k_.cols / kN * kN;
-    const size_t groups = (rows_ + kMaxGroup - 1) / kMaxGroup;
+    const bool prefetch_values = rows_ > 1 || v_.stride != v_.cols;
     for (size_t key = 0; key < keys; key += kGroup) {
       V sum[kRows][kGroup];
       HWY_UNROLL(8) for (size_t r = 0; r < kRows; ++r) {
@@ -153,17 +155,15 @@ class ForwardRows {
       }
       // The last group repeats the last key.
       size_t index[kGroup];
-      HWY_UNROLL(8) for (size_t g = 0; g < kGroup; ++g) {
-        index[g] = std::min(key + g, keys - 1);
-      }
       const T* k[kGroup];
       HWY_UNROLL(8) for (size_t g = 0; g < kGroup; ++g) {
+        index[g] = std::min(key + g, keys - 1);
         k[g] = k_.row(begin + index[g]);
       }
-      // Each group of queries prefetches its share, to spread the requests.
-      if (key / kGroup % groups == row / kMaxGroup) {
+      if (row == 0) {
         HWY_UNROLL(8) for (size_t g = 0; g < kGroup; ++g) {
-          PrefetchRow(v_, begin + key + g);
+          PrefetchRow(k_, begin + key + g + kKeyBlock);
+          if (prefetch_values) PrefetchRow(v_, begin + key + g);
         }
       }
       for (size_t c = 0; c < whole; c += kN) AddDots<kRows>(q + c, k, c, sum);
@@ -230,42 +230,52 @@ class ForwardRows {
 
   // block_o_ = weights times values, for keys [begin, end).
   HWY_INLINE void AddValues(size_t block, size_t begin, size_t end) {
-    std::fill_n(block_o_, rows_ * o_stride_, T{0});
-    for (size_t key = begin; key < end; key += kPrefetchKeys) {
-      const size_t keys = std::min(kPrefetchKeys, end - key);
-      for (size_t i = 0; i < keys; ++i) PrefetchRow(k_, key + i + kKeyBlock);
-      AddSomeValues(weights_ + (key - block), key, keys);
+    const size_t keys = end - begin;
+    const T* const weights = weights_ + (begin - block);
+    const T* const v = v_.row(begin);
+    size_t c = 0;
+    for (; c + kValueVecs * kN <= v_.cols; c += kValueVecs * kN) {
+      SumValues<kValueVecs>(weights, keys, v + c, v_.stride, block_o_ + c);
     }
+    for (; c + kN <= v_.cols; c += kN) {
+      SumValues<1>(weights, keys, v + c, v_.stride, block_o_ + c);
+    }
+    if (c == v_.cols) return;
+    CopyPadded(v + c, v_.stride, keys, v_.cols - c, ragged_, kN);
+    SumValues<1>(weights, keys, ragged_, kN, block_o_ + c);
   }
 
-  // Keeps the memory busy all the time: values are on their way while scores
-  // are computed, and the next block's keys while values are summed. Zen 5 by
-  // itself does not see this pattern: with 8 queries it read a third as much.
+  // The same for some columns.
+  template <size_t kVecs>
+  HWY_NOINLINE void SumValues(const T* weights, size_t keys,
+                              const T* HWY_RESTRICT v, size_t v_stride,
+                              T* HWY_RESTRICT o) const {
+    const auto sum = [&](size_t r, auto rows) HWY_ATTR {
+      Tile<rows(), kVecs, Old::kIgnore>(
+          RowsOf<T>{weights + r * kStride, kStride}, keys, v, v_stride,
+          o + r * o_stride_, o_stride_);
+    };
+    size_t r = 0;
+    for (; r + kValueRows <= rows_; r += kValueRows) {
+      sum(r, std::integral_constant<size_t, kValueRows>());
+    }
+    if (kValueRows > 2 && r + 2 <= rows_) {
+      sum(r, std::integral_constant<size_t, 2>());
+      r += 2;
+    }
+    if (r < rows_) sum(r, std::integral_constant<size_t, 1>());
+  }
+
+  // Keeps the memory busy all the time: keys of the next block are on their way
+  // while those of this one are multiplied, and so are values. The values of a
+  // single query are left to the hardware if they lie one after the other: it
+  // needs so little time that more requests would only be in each other's way.
   static HWY_INLINE void PrefetchRow(const MatrixView<const T>& m, size_t row) {
     if (row >= m.rows) return;
     constexpr size_t kCacheLine = 64 / sizeof(T);
     for (size_t c = 0; c < m.cols; c += kCacheLine) {
       hwy::Prefetch(m.row(row) + c);
     }
-  }
-
-  void AddSomeValues(const T* first_weight, size_t key, size_t keys) {
-    const RowsOf<T> weights{first_weight, kStride};
-    const T* const v = v_.row(key);
-    size_t c = 0;
-    for (; c + 2 * kN <= v_.cols; c += 2 * kN) {
-      Product<2, Old::kAdd>(weights, rows_, keys, v + c, v_.stride,
-                            block_o_ + c, o_stride_);
-    }
-    if (c + kN <= v_.cols) {
-      Product<1, Old::kAdd>(weights, rows_, keys, v + c, v_.stride,
-                            block_o_ + c, o_stride_);
-      c += kN;
-    }
-    if (c == v_.cols) return;
-    CopyPadded(v + c, v_.stride, keys, v_.cols - c, ragged_, kN);
-    Product<1, Old::kAdd>(weights, rows_, keys, ragged_, kN, block_o_ + c,
-                          o_stride_);
   }
 
   void Finish(size_t row, T* o, T* lse) const {
