@@ -2,6 +2,10 @@
 
 #include "attention/parts/attention_operator.h"
 
+#include <cmath>
+
+#include "attention/kernels/vector_math.h"
+
 namespace mneme {
 
 KeysSeen KeysSeen::Of(const OperatorCall& call) {
@@ -30,6 +34,65 @@ int64_t AttentionOperator::StateBytes(const Dims& d) const {
   return sizeof(float) * d.batch * d.length * d.kv_heads *
          (d.key_dim + d.value_dim);
 }
+
+void AttentionOperator::AddParts(const std::vector<Tensor>& parts,
+                                 kernels::ThreadPool* pool) {
+  if (parts.size() == 1) return;
+  const int64_t batch = parts[0].dim(0), length = parts[0].dim(1);
+  const int64_t width = parts[0].dim(2) * parts[0].dim(3);
+  constexpr int64_t kTokens = 64;  // at a time
+  const int64_t pieces = (length + kTokens - 1) / kTokens;
+  DispatchDType(parts[0].dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    kernels::ParallelFor(pool, batch * pieces, [&](size_t i, int) {
+      const int64_t b = i / pieces, begin = i % pieces * kTokens;
+      const int64_t end = std::min(begin + kTokens, length);
+      for (size_t p = 1; p < parts.size(); ++p) {
+        const int64_t tokens = parts[p].dim(1), before = length - tokens;
+        const int64_t first = std::max(begin, before);
+        if (first >= end) continue;
+        kernels::Axpy(
+            T{1}, parts[p].data<T>() + (b * tokens + first - before) * width,
+            parts[0].data<T>() + (b * length + first) * width,
+            (end - first) * width);
+      }
+    });
+  });
+}
+
+template <typename T>
+void AttentionOperator::MergeParts(const Tensor& results, const Tensor& lse,
+                                   int64_t parts, const OperatorCall& call) {
+  const Dims& d = call.dims;
+  const int64_t group = d.heads / d.kv_heads, width = d.value_dim;
+  std::vector<double> weight(parts);
+  for (int64_t head = 0; head < d.batch * d.heads; ++head) {
+    const int64_t first = head / group * parts * group + head % group;
+    double top = -INFINITY, total = 0;
+    for (int64_t p = 0; p < parts; ++p) {
+      weight[p] = lse.data<T>()[first + p * group];
+      top = std::max(top, weight[p]);
+    }
+    for (double& w : weight) total += w = std::exp(w - top);
+    T* const o = call.output.data<T>() + head * width;
+    std::fill_n(o, width, T{0});
+    for (int64_t p = 0; p < parts; ++p) {
+      // Where all scores are -infinity there is no result.
+      if (weight[p] == 0 && lse.data<T>()[first + p * group] == -INFINITY) {
+        continue;
+      }
+      kernels::Axpy(static_cast<T>(weight[p] / total),
+                    results.data<T>() + (first + p * group) * width, o, width);
+    }
+  }
+}
+
+template void AttentionOperator::MergeParts<float>(const Tensor&, const Tensor&,
+                                                   int64_t,
+                                                   const OperatorCall&);
+template void AttentionOperator::MergeParts<double>(const Tensor&,
+                                                    const Tensor&, int64_t,
+                                                    const OperatorCall&);
 
 Cost AttentionOperator::ForwardCost(const Dims& d, Form) const {
   const double pairs = Pairs(d) * static_cast<double>(d.batch) * d.heads;

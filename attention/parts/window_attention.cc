@@ -15,7 +15,7 @@ absl::Status WindowAttention::Forward(OperatorCall* call) const {
   const int64_t length = call->dims.length;
   if (cache != nullptr && length == 1) {
     cache->Append(keys, values, 0, 1);
-    ReadRing(*call, *cache);
+    ReadOneToken(*call, *cache);
     return absl::OkStatus();
   }
   KeysSeen seen(keys, values, /*before=*/0);
@@ -24,26 +24,23 @@ absl::Status WindowAttention::Forward(OperatorCall* call) const {
                     cache->ValuesThen(values, call->arena), cache->held());
     cache->Append(keys, values, 0, length);
   }
-  const int64_t block = QueryBlock(call->form, length, chunk_);
-  ForwardHeads(call, seen, [&](const auto& head) {
-    for (int64_t start = 0; start < length; start += block) {
-      const int64_t rows = std::min(block, length - start);
-      const int64_t at = seen.before() + start;
-      const int64_t first = std::max<int64_t>(0, at - window_ + 1);
-      const int64_t count = at + rows - first;
-      head.Forward(start, rows, head.k.Rows(first, count),
-                   head.v.Rows(first, count), Mask(at - first));
-    }
-  });
+  ForwardQueries(call, seen, QueryBlock(call->form, length, chunk_),
+                 [&](const auto& head, int64_t start, int64_t rows) {
+                   const int64_t first = seen.before() + start;
+                   const int64_t keys = first + rows;
+                   head.Forward(start, rows, head.k.Rows(0, keys),
+                                head.v.Rows(0, keys), Mask(first));
+                 });
   return absl::OkStatus();
 }
 
 absl::Status WindowAttention::Backward(
     const OperatorCall& call, const Tensor& d_output,
     absl::Span<const Tensor> d_inputs) const {
-  BackwardHeads(call, d_output, d_inputs, [&](const auto& head) {
-    head.Backward(0, call.dims.length, head.k, head.v, Mask(0), head.d_k,
-                  head.d_v);
+  BackwardKeys(call, d_output, d_inputs, [&](const auto& head) {
+    const int64_t queries = head.q.rows, keys = head.k.rows;
+    const int64_t rows = std::min(queries, keys + window_ - 1);
+    head.Backward(0, rows, head.k, head.v, Mask(0), head.d_k, head.d_v);
   });
   return absl::OkStatus();
 }
@@ -76,19 +73,6 @@ kernels::AttentionMask WindowAttention::Mask(int64_t query_offset) const {
   kernels::AttentionMask mask = CausalFrom(query_offset);
   mask.window = window_;
   return mask;
-}
-
-void WindowAttention::ReadRing(const OperatorCall& call,
-                               const WindowCache& ring) {
-  DispatchDType(call.output.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    ForEachHead(call.pool, call.dims, [&](int64_t b, int64_t h, int64_t g) {
-      kernels::SoftmaxAttentionForward(call.inputs[kQuery].Sequence<T>(b, h),
-                                       ring.Keys<T>(b, g), ring.Values<T>(b, g),
-                                       ScoreScale<T>(call.dims), Everything(),
-                                       call.output.Sequence<T>(b, h), nullptr);
-    });
-  });
 }
 
 }  // namespace mneme

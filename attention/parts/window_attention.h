@@ -38,8 +38,6 @@ class WindowAttention : public AttentionOperator {
 
  private:
   kernels::AttentionMask Mask(int64_t query_offset) const;
-  // One token, which has joined the ring: it sees all that the ring holds.
-  static void ReadRing(const OperatorCall& call, const WindowCache& ring);
 
   int64_t window_, chunk_;
 };
