@@ -25,13 +25,14 @@ constexpr double kInf = std::numeric_limits<double>::infinity();
 struct Problem {
   size_t queries, keys, key_dim, value_dim;
   AttentionMask mask;
+  size_t gap = 0;  // more than usual between the rows of all matrices
 };
 
 std::ostream& operator<<(std::ostream& out, const Problem& p) {
   return out << p.queries << " queries, " << p.keys << " keys, dimensions "
              << p.key_dim << " and " << p.value_dim << ", causal "
              << p.mask.causal << ", window " << p.mask.window << ", offset "
-             << p.mask.query_offset;
+             << p.mask.query_offset << ", gap " << p.gap;
 }
 
 // Whole and ragged vectors, tiles and blocks of keys; few queries and many.
@@ -64,6 +65,10 @@ const std::vector<Problem>& Problems() {
       {20, 290, 3, 70, {false}},
       {12, 12, 4, 0, {}},
       {12, 12, 0, 4, {}},
+      // Rows that lie so far apart that they are copied.
+      {150, 150, 16, 32, {}, 600},
+      {330, 340, 20, 7, {true, 0, 5}, 600},
+      {400, 400, 32, 16, {true, 300, 0}, 600},
   };
   return problems;
 }
@@ -165,9 +170,9 @@ struct Tolerance<double> {
 template <typename T>
 struct Inputs {
   explicit Inputs(const Problem& p, double deviation = 1.0)
-      : q(TestMatrix<T>::Random(p.queries, p.key_dim, 3, 1, deviation)),
-        k(TestMatrix<T>::Random(p.keys, p.key_dim, 0, 2, deviation)),
-        v(TestMatrix<T>::Random(p.keys, p.value_dim, 5, 3)) {}
+      : q(TestMatrix<T>::Random(p.queries, p.key_dim, 3 + p.gap, 1, deviation)),
+        k(TestMatrix<T>::Random(p.keys, p.key_dim, p.gap, 2, deviation)),
+        v(TestMatrix<T>::Random(p.keys, p.value_dim, 5 + p.gap, 3)) {}
 
   OracleResult Expected(const Problem& p, double scale) const {
     return Oracle(p, q.template Values<double>(), k.template Values<double>(),
@@ -180,7 +185,7 @@ struct Inputs {
 template <typename T>
 struct Outputs {
   explicit Outputs(const Problem& p)
-      : o(p.queries, p.value_dim, 2, T{77}), lse(p.queries, 77) {}
+      : o(p.queries, p.value_dim, 2 + p.gap, T{77}), lse(p.queries, 77) {}
 
   TestMatrix<T> o;
   std::vector<T> lse;
@@ -199,9 +204,9 @@ template <typename T>
 struct Gradients {
   // Starts from `initial`, which the kernel adds to.
   Gradients(const Problem& p, T initial)
-      : d_q(p.queries, p.key_dim, 1, initial),
-        d_k(p.keys, p.key_dim, 4, initial),
-        d_v(p.keys, p.value_dim, 0, initial) {}
+      : d_q(p.queries, p.key_dim, 1 + p.gap, initial),
+        d_k(p.keys, p.key_dim, 4 + p.gap, initial),
+        d_v(p.keys, p.value_dim, p.gap, initial) {}
 
   TestMatrix<T> d_q, d_k, d_v;
 };
@@ -251,7 +256,8 @@ TYPED_TEST(SoftmaxAttentionTest, BackwardMatchesDefinition) {
   for (const Problem& p : Problems()) {
     SCOPED_TRACE(testing::PrintToString(p));
     const Inputs<T> in(p);
-    const auto d_o = TestMatrix<T>::Random(p.queries, p.value_dim, 1, 4);
+    const auto d_o =
+        TestMatrix<T>::Random(p.queries, p.value_dim, 1 + p.gap, 4);
     OracleGradients expected = Differentiate(
         p, in.q.template Values<double>(), in.k.template Values<double>(),
         in.v.template Values<double>(), Scale(p),
@@ -264,7 +270,7 @@ TYPED_TEST(SoftmaxAttentionTest, BackwardMatchesDefinition) {
       Forward(p, in, Scale(p), &out);
       Gradients<T> d(p, kInitial);
       Backward(p, in, Scale(p), out, d_o, &d);
-      // Sums over up to 200 queries.
+      // Sums over up to 400 queries.
       constexpr double kRelative = 2 * Tolerance<T>::kRelative;
       constexpr double kAbsolute = 4 * Tolerance<T>::kAbsolute;
       ExpectNear(expected.d_q, d.d_q.Values(), kRelative, kAbsolute, "d_q");

@@ -36,15 +36,20 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 // A row-major matrix in place if whole vectors of its rows can be read,
-// otherwise a padded copy.
+// otherwise a padded copy. Scattered rows are copied, too, if read `often`.
 template <typename T>
 struct WholeVectors {
-  WholeVectors(MatrixView<const T> m, T* copy)
+  WholeVectors(MatrixView<const T> m, bool often, T* copy)
       : data(m.data), stride(m.stride) {
-    if (m.cols % kLanes<T> == 0) return;
-    stride = RoundUp(m.cols, kLanes<T>);
-    CopyPadded(m.data, m.stride, m.rows, m.cols, copy, stride);
+    const bool ragged = m.cols % kLanes<T> != 0;
+    if (!ragged && !(often && Scattered<T>(m.stride))) return;
     data = copy;
+    stride = CopyStride<T>(m.cols);
+    if (ragged) {
+      CopyPadded(m.data, m.stride, m.rows, m.cols, copy, stride);
+    } else {
+      CopyRows(m, MatrixView<T>(copy, m.rows, m.cols, stride));
+    }
   }
 
   const T* data;
@@ -68,27 +73,20 @@ class BackwardBlock {
         d_q_(scratch.Take(a.q.cols * kQueries)),
         weights_(scratch.Take(kKeyBlock * kQueries)),
         d_scores_(scratch.Take(kKeyBlock * kQueries)),
-        q_copy_(scratch.Take(kQueries * RoundUp(a.q.cols, kN))),
-        d_o_copy_(scratch.Take(kQueries * RoundUp(a.v.cols, kN))) {}
+        q_copy_(scratch.Take(kQueries * CopyStride<T>(a.q.cols))),
+        d_o_copy_(scratch.Take(kQueries * CopyStride<T>(a.v.cols))) {}
 
   // Elements of scratch memory that the constructor takes, in kArrays arrays.
   static constexpr size_t kArrays = 7;
   static size_t ScratchSize(size_t key_dim, size_t value_dim) {
     return kQueries * (2 * key_dim + value_dim + 2 * kKeyBlock +
-                       RoundUp(key_dim, kN) + RoundUp(value_dim, kN));
+                       CopyStride<T>(key_dim) + CopyStride<T>(value_dim));
   }
 
   // Queries [first, first + count), 0 < count <= kQueries.
   void Run(size_t first, size_t count) {
     const AttentionMask& mask = a_.mask;
     constexpr T kLog2E = static_cast<T>(1.44269504088896340736);
-    Load(a_.q.Rows(first, count), a_.scale * kLog2E, q_);
-    Load(a_.d_o.Rows(first, count), a_.scale, d_o_);
-    LoadStatistics(first, count);
-    std::fill_n(d_q_, a_.q.cols * kQueries, T{0});
-    const WholeVectors<T> q(a_.q.Rows(first, count), q_copy_);
-    const WholeVectors<T> d_o(a_.d_o.Rows(first, count), d_o_copy_);
-
     const size_t last = first + count - 1;
     const size_t vecs = (count + kN - 1) / kN;
     const auto keys_of = [&](size_t vec) {
@@ -98,6 +96,14 @@ class BackwardBlock {
     const VectorKeys keys[kVecs] = {keys_of(0), keys_of(1), keys_of(2),
                                     keys_of(3)};
     const size_t end = keys[vecs - 1].some.end;
+    const bool often = end > keys[0].some.begin + 4 * kKeyBlock;
+    const WholeVectors<T> q(a_.q.Rows(first, count), often, q_copy_);
+    const WholeVectors<T> d_o(a_.d_o.Rows(first, count), often, d_o_copy_);
+    Load({q.data, count, a_.q.cols, q.stride}, a_.scale * kLog2E, q_);
+    Load({d_o.data, count, a_.v.cols, d_o.stride}, a_.scale, d_o_);
+    LoadStatistics(first, count);
+    std::fill_n(d_q_, a_.q.cols * kQueries, T{0});
+
     for (size_t begin = keys[0].some.begin; begin < end; begin += kKeyBlock) {
       const size_t block_end = std::min(begin + kKeyBlock, end);
       for (size_t vec = 0; vec < vecs; vec += 2) {

@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
 #include <limits>
 
 #include "attention/kernels/exp-inl.h"
@@ -32,75 +33,158 @@ namespace mneme::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Attention of up to two vectors of queries to all keys that they see.
+// Attention of a few pairs of vectors of queries to all keys that they see.
+// Pairs take turns with each block of keys, which so comes from the
+// second-level cache for all but the first of them: where the rows of a head
+// lie a power of two apart, a longer piece of them would not stay there.
 template <typename T>
-class ForwardPair {
+class ForwardPairs {
  public:
   static constexpr size_t kN = kLanes<T>;
-  static constexpr size_t kQueries = 2 * kN;
+  static constexpr size_t kPairs = 8;
+  static constexpr size_t kMaxQueries = kPairs * 2 * kN;
 
-  ForwardPair(MatrixView<const T> k, MatrixView<const T> v,
-              const AttentionMask& mask, SoftmaxScratch<T>& scratch)
+  ForwardPairs(MatrixView<const T> k, MatrixView<const T> v,
+               const AttentionMask& mask, SoftmaxScratch<T>& scratch)
       : k_(k),
         v_(v),
         mask_(mask),
-        q_(scratch.Take(k.cols * kQueries)),
-        o_(scratch.Take(v.cols * kQueries)),
         block_o_(scratch.Take(v.cols * kQueries)),
-        weights_(scratch.Take(kKeyBlock * kQueries)) {}
-
-  // Elements of scratch memory that the constructor takes, in kArrays arrays.
-  static constexpr size_t kArrays = 4;
-  static size_t ScratchSize(size_t key_dim, size_t value_dim) {
-    return (key_dim + 2 * value_dim + kKeyBlock) * kQueries;
+        weights_(scratch.Take(kKeyBlock * kQueries)),
+        v_copy_(scratch.Take(kKeyBlock * CopyStride<T>(v.cols))),
+        rows_(
+            scratch.Take(kQueries * CopyStride<T>(std::max(k.cols, v.cols)))) {
+    for (Pair& pair : pairs_) {
+      pair.q = scratch.Take(k.cols * kQueries);
+      pair.o = scratch.Take(v.cols * kQueries);
+    }
   }
 
-  // Queries [first, first + count), 0 < count <= kQueries. factor is the scale
-  // times log2(e). Returns whether some output is not finite.
+  // Elements of scratch memory that the constructor takes, in kArrays arrays.
+  static constexpr size_t kArrays = 4 + 2 * kPairs;
+  static size_t ScratchSize(size_t key_dim, size_t value_dim) {
+    return (kPairs * (key_dim + value_dim) + value_dim + kKeyBlock) * kQueries +
+           kKeyBlock * CopyStride<T>(value_dim) +
+           kQueries * CopyStride<T>(std::max(key_dim, value_dim));
+  }
+
+  // Queries [first, first + count), 0 < count <= kMaxQueries. factor is the
+  // scale times log2(e). Returns whether some output is not finite.
   bool Run(MatrixView<const T> q, size_t first, size_t count, T factor,
            MatrixView<T> o, T* lse) {
-    vecs_ = count > kN ? 2 : 1;
-    if (count != vecs_ * kN) std::fill_n(q_, k_.cols * kQueries, T{0});
-    Transpose<Old::kIgnore>(q.row(first), q.stride, count, k_.cols, factor, q_,
-                            kQueries);
-    std::fill_n(maximum_, kQueries, std::numeric_limits<T>::lowest());
-    std::fill_n(sum_, kQueries, T{0});
-
-    const size_t last = first + count - 1;
-    const VectorKeys keys[2] = {
-        {mask_, k_.rows, first, std::min(first + kN - 1, last)},
-        {mask_, k_.rows, std::min(first + kN, last), last}};
-    const size_t begin = keys[0].some.begin;
-    const size_t end = keys[vecs_ - 1].some.end;
+    size_t pairs = 0;
+    for (size_t i = 0; i < count; i += kQueries) {
+      Load(q, first + i, std::min(count - i, kQueries), factor, pairs_[pairs]);
+      ++pairs;
+    }
     // Blocks start at multiples of their length, not at the first key in sight:
     // so the roundings of a query do not depend on its neighbours.
-    const size_t first_block = begin / kKeyBlock * kKeyBlock;
-    for (size_t block = first_block; block < end; block += kKeyBlock) {
-      AddBlock(block, std::max(block, begin), std::min(block + kKeyBlock, end),
-               keys, block == first_block);
+    const size_t end = pairs_[pairs - 1].end;
+    for (size_t block = pairs_[0].begin / kKeyBlock * kKeyBlock; block < end;
+         block += kKeyBlock) {
+      const MatrixView<const T> values =
+          ValuesOf(block, std::min(block + kKeyBlock, end), pairs);
+      for (size_t i = 0; i < pairs; ++i) {
+        Pair& pair = pairs_[i];
+        const size_t begin = std::max(block, pair.begin);
+        const size_t block_end = std::min(block + kKeyBlock, pair.end);
+        if (begin < block_end) AddBlock(block, begin, block_end, values, pair);
+        PrefetchShare(block + kKeyBlock, end, i, pairs);
+      }
     }
-    return Finish(first, count, o, lse);
+    bool finite = true;
+    for (size_t i = 0; i < pairs; ++i) finite &= Finish(pairs_[i], o, lse);
+    return finite;
   }
 
  private:
   using D = hn::ScalableTag<T>;
   using V = hn::Vec<D>;
+  static constexpr size_t kQueries = 2 * kN;
   static constexpr size_t kKeyBlock = 128;
 
-  // Keys [begin, end) of the block of keys that starts at `block`.
+  struct Pair {
+    size_t first;  // query
+    size_t count;  // of queries, up to kQueries
+    size_t vecs;   // in use
+    VectorKeys keys[2];
+    size_t begin;  // of the keys that some query sees
+    size_t end;
+    T* q;  // [key_dim][kQueries], scaled
+    T* o;  // [value_dim][kQueries], relative to maximum
+    // The greatest score so far, finite from the start so that exp(-inf - it)
+    // is 0, and the sum of weights relative to it.
+    HWY_ALIGN T maximum[kQueries];
+    HWY_ALIGN T sum[kQueries];
+  };
+
+  void Load(MatrixView<const T> q, size_t first, size_t count, T factor,
+            Pair& pair) const {
+    pair.first = first;
+    pair.count = count;
+    pair.vecs = count > kN ? 2 : 1;
+    if (count != pair.vecs * kN) {
+      std::fill_n(pair.q, k_.cols * kQueries, T{0});
+    }
+    MatrixView<const T> rows = q.Rows(first, count);
+    if (Scattered<T>(q.stride)) rows = Copy(rows, rows_);
+    Transpose<Old::kIgnore>(rows.data, rows.stride, count, k_.cols, factor,
+                            pair.q, kQueries);
+    std::fill_n(pair.maximum, kQueries, std::numeric_limits<T>::lowest());
+    std::fill_n(pair.sum, kQueries, T{0});
+    const size_t last = first + count - 1;
+    pair.keys[0] = {mask_, k_.rows, first, std::min(first + kN - 1, last)};
+    pair.keys[1] = {mask_, k_.rows, std::min(first + kN, last), last};
+    pair.begin = pair.keys[0].some.begin;
+    pair.end = pair.keys[pair.vecs - 1].some.end;
+  }
+
+  static MatrixView<const T> Copy(MatrixView<const T> rows, T* memory) {
+    const MatrixView<T> copy(memory, rows.rows, rows.cols,
+                             CopyStride<T>(rows.cols));
+    CopyRows<T>(rows, copy);
+    return copy;
+  }
+
+  // The values of keys [begin, end), copied if scattered and read by several
+  // pairs: the products run down columns.
+  MatrixView<const T> ValuesOf(size_t begin, size_t end, size_t pairs) const {
+    constexpr size_t kMinPairs = 4;
+    const MatrixView<const T> rows = v_.Rows(begin, end - begin);
+    const bool copy = Scattered<T>(v_.stride) && pairs >= kMinPairs;
+    return copy ? Copy(rows, v_copy_) : rows;
+  }
+
+  // Brings the i-th of n shares of the next block of keys and values, those up
+  // to `end`, to the second-level cache.
+  void PrefetchShare(size_t block, size_t end, size_t i, size_t n) const {
+    const size_t rows = std::min(kKeyBlock, end - std::min(block, end));
+    for (const MatrixView<const T>* m : {&k_, &v_}) {
+      for (size_t r = block + rows * i / n; r < block + rows * (i + 1) / n;
+           ++r) {
+        for (size_t c = 0; c < m->cols; c += 64 / sizeof(T)) {
+          __builtin_prefetch(m->row(r) + c, /*rw=*/0, /*locality=*/2);
+        }
+      }
+    }
+  }
+
+  // Keys [begin, end) of the block of keys that starts at `block`, with values.
   HWY_INLINE void AddBlock(size_t block, size_t begin, size_t end,
-                           const VectorKeys* keys, bool first) {
+                           MatrixView<const T> values, Pair& pair) {
+    const bool first = block <= pair.begin;
+    const VectorKeys* const keys = pair.keys;
     const auto for_each_section = [&](const auto& body) HWY_ATTR {
-      ForEachSection(begin, end, keys[0].some.end, vecs_, body);
+      ForEachSection(begin, end, keys[0].some.end, pair.vecs, body);
     };
     HWY_ALIGN T maximum[kQueries];
     HWY_ALIGN T sum[kQueries] = {};
-    std::copy_n(maximum_, kQueries, maximum);
+    std::copy_n(pair.maximum, kQueries, maximum);
     for_each_section([&](const Section& s, auto vecs) HWY_ATTR {
       T* const scores = weights_ + (s.begin - block) * kQueries + s.vec * kN;
-      Product<vecs(), Old::kIgnore>(RowsOf<T>{k_.row(s.begin), k_.stride},
-                                    s.end - s.begin, k_.cols, q_ + s.vec * kN,
-                                    kQueries, scores, kQueries);
+      Product<vecs(), Old::kIgnore>(
+          RowsOf<T>{k_.row(s.begin), k_.stride}, s.end - s.begin, k_.cols,
+          pair.q + s.vec * kN, kQueries, scores, kQueries);
       for (size_t i = 0; i < vecs(); ++i) {
         MaskScores(mask_, keys[s.vec + i], s.begin, s.end, scores + i * kN,
                    kQueries);
@@ -109,12 +193,12 @@ class ForwardPair {
     });
     // Outputs of later blocks are summed apart and then added: with thousands
     // of keys a single running sum would lose digits.
-    T* const o = first ? o_ : block_o_;
+    T* const o = first ? pair.o : block_o_;
     for_each_section([&](const Section& s, auto vecs) HWY_ATTR {
       T* const weights = weights_ + (s.begin - block) * kQueries + s.vec * kN;
       Exponentiate<vecs()>(weights, s.end - s.begin, maximum + s.vec * kN,
                            sum + s.vec * kN);
-      const ColumnsOf<T> v{v_.row(s.begin), v_.stride};
+      const ColumnsOf<T> v{values.row(s.begin - block), values.stride};
       T* const to = o + s.vec * kN;
       if (s.begin == begin) {
         Product<vecs(), Old::kIgnore>(v, v_.cols, s.end - s.begin, weights,
@@ -124,7 +208,8 @@ class ForwardPair {
                                    kQueries, to, kQueries);
       }
     });
-    Merge(maximum, sum, first, keys[0].some.end > begin ? 0 : vecs_ - 1);
+    Merge(maximum, sum, first, keys[0].some.end > begin ? 0 : pair.vecs - 1,
+          pair);
   }
 
   // maximum = max(maximum, scores), per lane.
@@ -132,14 +217,30 @@ class ForwardPair {
   static HWY_INLINE void FindMaximum(const T* HWY_RESTRICT scores, size_t keys,
                                      T* HWY_RESTRICT maximum) {
     const D d;
-    V max[kVecs];
-    for (size_t i = 0; i < kVecs; ++i) max[i] = hn::Load(d, maximum + i * kN);
-    for (size_t key = 0; key < keys; ++key) {
+    constexpr size_t kChains = 4;  // else latency would rule
+    V max[kChains][kVecs];
+    for (size_t c = 0; c < kChains; ++c) {
       for (size_t i = 0; i < kVecs; ++i) {
-        max[i] = hn::Max(max[i], hn::Load(d, scores + key * kQueries + i * kN));
+        max[c][i] = hn::Load(d, maximum + i * kN);
       }
     }
-    for (size_t i = 0; i < kVecs; ++i) hn::Store(max[i], d, maximum + i * kN);
+    const auto add = [&](size_t c, const T* score) HWY_ATTR {
+      HWY_UNROLL(2) for (size_t i = 0; i < kVecs; ++i) {
+        max[c][i] = hn::Max(max[c][i], hn::Load(d, score + i * kN));
+      }
+    };
+    size_t key = 0;
+    for (; key + kChains <= keys; key += kChains) {
+      HWY_UNROLL(4) for (size_t c = 0; c < kChains; ++c) {
+        add(c, scores + (key + c) * kQueries);
+      }
+    }
+    for (; key < keys; ++key) add(0, scores + key * kQueries);
+    for (size_t i = 0; i < kVecs; ++i) {
+      hn::Store(
+          hn::Max(hn::Max(max[0][i], max[1][i]), hn::Max(max[2][i], max[3][i])),
+          d, maximum + i * kN);
+    }
   }
 
   // Exponentiate for keys that go through the exponential together.
@@ -187,36 +288,39 @@ class ForwardPair {
   // Adds a block's sums and outputs to those of earlier blocks, brought to the
   // new maximum, for the vectors from `vec` on.
   HWY_INLINE void Merge(const T* HWY_RESTRICT maximum,
-                        const T* HWY_RESTRICT sum, bool first, size_t vec) {
+                        const T* HWY_RESTRICT sum, bool first, size_t vec,
+                        Pair& pair) const {
     const D d;
-    for (size_t i = vec * kN; i < vecs_ * kN; i += kN) {
+    for (size_t i = vec * kN; i < pair.vecs * kN; i += kN) {
       const V max = hn::Load(d, maximum + i);
       const V factor =
-          FastExp2NonPositive(d, hn::Sub(hn::Load(d, maximum_ + i), max));
-      hn::Store(max, d, maximum_ + i);
-      hn::Store(hn::MulAdd(hn::Load(d, sum_ + i), factor, hn::Load(d, sum + i)),
-                d, sum_ + i);
+          FastExp2NonPositive(d, hn::Sub(hn::Load(d, pair.maximum + i), max));
+      hn::Store(max, d, pair.maximum + i);
+      hn::Store(
+          hn::MulAdd(hn::Load(d, pair.sum + i), factor, hn::Load(d, sum + i)),
+          d, pair.sum + i);
       if (first) continue;
       for (size_t c = i; c < i + v_.cols * kQueries; c += kQueries) {
-        hn::Store(
-            hn::MulAdd(hn::Load(d, o_ + c), factor, hn::Load(d, block_o_ + c)),
-            d, o_ + c);
+        hn::Store(hn::MulAdd(hn::Load(d, pair.o + c), factor,
+                             hn::Load(d, block_o_ + c)),
+                  d, pair.o + c);
       }
     }
   }
 
   // Divides by the sums and stores.
-  HWY_INLINE bool Finish(size_t first, size_t count, MatrixView<T> o, T* lse) {
+  HWY_INLINE bool Finish(Pair& pair, MatrixView<T> o, T* lse) const {
+    const size_t first = pair.first, count = pair.count;
     const D d;
     constexpr T kLn2 = static_cast<T>(0.69314718055994530942);
     bool finite = true;
     HWY_ALIGN T log_sum[kQueries];
-    for (size_t i = 0; i < vecs_ * kN; i += kN) {
-      const V sum = hn::Load(d, sum_ + i);
+    for (size_t i = 0; i < pair.vecs * kN; i += kN) {
+      const V sum = hn::Load(d, pair.sum + i);
       const V inverse = hn::Div(hn::Set(d, T{1}), sum);
       V check = hn::Zero(d);
       for (size_t c = 0; c < v_.cols; ++c) {
-        T* const element = o_ + c * kQueries + i;
+        T* const element = pair.o + c * kQueries + i;
         const V value = hn::Mul(hn::Load(d, element), inverse);
         hn::Store(value, d, element);
         check = hn::MulAdd(value, hn::Zero(d), check);  // NaN unless finite
@@ -225,12 +329,18 @@ class ForwardPair {
       const auto valid = hn::Gt(sum, hn::Zero(d));
       finite &= hn::AllTrue(d, hn::Eq(check, check)) && hn::AllTrue(d, valid);
       if (lse == nullptr) continue;
-      const V value = hn::MulAdd(hn::Load(d, maximum_ + i), hn::Set(d, kLn2),
-                                 hn::Log(d, sum));
+      const V value = hn::MulAdd(hn::Load(d, pair.maximum + i),
+                                 hn::Set(d, kLn2), hn::Log(d, sum));
       hn::Store(hn::IfThenElse(valid, value, hn::NaN(d)), d, log_sum + i);
     }
-    Transpose<Old::kIgnore>(o_, kQueries, v_.cols, count, T{1}, o.row(first),
-                            o.stride);
+    const MatrixView<T> results = o.Rows(first, count);
+    const bool scattered = Scattered<T>(o.stride);
+    const MatrixView<T> rows =
+        scattered ? MatrixView<T>(rows_, count, v_.cols, CopyStride<T>(v_.cols))
+                  : results;
+    Transpose<Old::kIgnore>(pair.o, kQueries, v_.cols, count, T{1}, rows.data,
+                            rows.stride);
+    if (scattered) CopyRows<T>(rows, results);
     if (lse != nullptr) std::copy_n(log_sum, count, lse + first);
     return finite;
   }
@@ -238,26 +348,22 @@ class ForwardPair {
   const MatrixView<const T> k_;
   const MatrixView<const T> v_;
   const AttentionMask mask_;
-  T* const q_;        // [key_dim][kQueries], scaled
-  T* const o_;        // [value_dim][kQueries], relative to maximum_
-  T* const block_o_;  // likewise, of one block of keys
+  T* const block_o_;  // like a pair's o, of one block of keys
   T* const weights_;  // [kKeyBlock][kQueries], before that scores
-  size_t vecs_ = 0;   // in use
-  // The greatest score so far, finite from the start so that exp(-inf - it) is
-  // 0, and the sum of weights relative to it.
-  HWY_ALIGN T maximum_[kQueries];
-  HWY_ALIGN T sum_[kQueries];
+  T* const v_copy_;   // [kKeyBlock] rows of values
+  T* const rows_;     // [kQueries] rows of queries or outputs
+  Pair pairs_[kPairs];
 };
 
 template <typename T>
 void Forward(MatrixView<const T> q, MatrixView<const T> k,
              MatrixView<const T> v, T scale, const AttentionMask& mask,
              MatrixView<T> o, T* lse) {
-  using Pair = ForwardPair<T>;
+  using Pairs = ForwardPairs<T>;
   using Rows = ForwardRows<T>;
   SoftmaxScratch<T> scratch(
-      Pair::kArrays + Rows::kArrays,
-      Pair::ScratchSize(q.cols, v.cols) + Rows::ScratchSize(q.cols, v.cols));
+      Pairs::kArrays + Rows::kArrays,
+      Pairs::ScratchSize(q.cols, v.cols) + Rows::ScratchSize(q.cols, v.cols));
   Rows rows(k, v, mask, scratch);
   const T factor = scale * static_cast<T>(1.44269504088896340736);  // log2(e)
 
@@ -266,11 +372,11 @@ void Forward(MatrixView<const T> q, MatrixView<const T> k,
     if (q.rows != 0) rows.Run(q, 0, q.rows, factor, o, lse);
     return;
   }
-  Pair pair(k, v, mask, scratch);
+  Pairs pairs(k, v, mask, scratch);
   const bool all_see_all = !mask.causal && mask.window == 0 && k.rows != 0;
-  for (size_t first = 0; first < q.rows; first += Pair::kQueries) {
-    const size_t count = std::min(q.rows - first, Pair::kQueries);
-    const bool finite = pair.Run(q, first, count, factor, o, lse);
+  for (size_t first = 0; first < q.rows; first += Pairs::kMaxQueries) {
+    const size_t count = std::min(q.rows - first, Pairs::kMaxQueries);
+    const bool finite = pairs.Run(q, first, count, factor, o, lse);
     // A weight of 0 times a value that is not finite is NaN. Queries that do
     // not see such a value but share a tile with it are done again, alone; so
     // are those that see no key at all and have divided by 0.

@@ -33,6 +33,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 // The keys that concern one vector of queries [first, last].
 struct VectorKeys {
+  VectorKeys() = default;
   VectorKeys(const AttentionMask& mask, size_t keys, size_t first, size_t last)
       : position(mask.query_offset + first) {
     const KeyRange of_first = VisibleKeys(mask, keys, first);
@@ -41,9 +42,9 @@ struct VectorKeys {
     all = {of_last.begin, std::max(of_first.end, of_last.begin)};
   }
 
-  size_t position;  // of the first query
-  KeyRange some;    // keys that at least one query sees
-  KeyRange all;     // keys that all queries see
+  size_t position = 0;     // of the first query
+  KeyRange some = {0, 0};  // keys that at least one query sees
+  KeyRange all = {0, 0};   // keys that all queries see
 };
 
 // Sets to -inf the scores of keys [begin, end) that lanes do not see. The row

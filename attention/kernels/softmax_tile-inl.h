@@ -17,7 +17,9 @@
 #endif
 
 #include <cstddef>
+#include <cstring>
 
+#include "attention/kernels/matrix.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -173,6 +175,28 @@ void CopyPadded(const T* HWY_RESTRICT from, size_t from_stride, size_t rows,
       to[r * to_stride + c] = from[r * from_stride + c];
     }
     for (size_t c = cols; c < to_stride; ++c) to[r * to_stride + c] = 0;
+  }
+}
+
+// Rows of one head may lie a power of two apart. From half a page on, going
+// down a column finds all of it in one or two sets of the first-level cache:
+// what is read so more than once is worth a copy.
+template <typename T>
+constexpr bool Scattered(size_t stride) {
+  return stride * sizeof(T) >= 2048;
+}
+
+// Between the rows of a copy: whole vectors, and neighbours in different sets.
+template <typename T>
+constexpr size_t CopyStride(size_t cols) {
+  return RoundUp(cols, kLanes<T>) + kLanes<T>;
+}
+
+template <typename T>
+void CopyRows(MatrixView<const T> from, MatrixView<T> to) {
+  if (from.cols == 0) return;
+  for (size_t r = 0; r < from.rows; ++r) {
+    std::memcpy(to.row(r), from.row(r), from.cols * sizeof(T));
   }
 }
 
