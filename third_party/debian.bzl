@@ -37,10 +37,13 @@ def _expand(rctx, pattern, package):
         _missing(rctx, pattern, package)
     return found
 
-def _link_name(path):
-    """/usr/include/a/b.h -> include/a/b.h, /usr/lib/x/b.a -> lib/b.a, else b."""
+def _link_name(path, multiarch):
+    """/usr/include/a/b.h -> include/a/b.h, /usr/lib/x/b.a -> lib/b.a, else b.
+
+    A folder of this machine's kind is left out: /usr/include/x/a -> include/a.
+    """
     if path.startswith("/usr/include/"):
-        return path.replace("/usr/", "", 1)
+        return path.replace("/usr/", "", 1).replace(multiarch + "/", "", 1)
     basename = path.rpartition("/")[2]
     return "lib/" + basename if path.startswith("/usr/lib/") else basename
 
@@ -49,7 +52,7 @@ def _debian_repository_impl(rctx):
     for pattern, package in rctx.attr.files.items():
         pattern = pattern.replace(_MULTIARCH, multiarch)
         for path in _expand(rctx, pattern, package):
-            rctx.symlink(path, _link_name(str(path)))
+            rctx.symlink(path, _link_name(str(path), multiarch))
     rctx.file("WORKSPACE", "workspace(name = \"%s\")\n" % rctx.name)
     rctx.symlink(rctx.attr.build_file, "BUILD.bazel")
     for directory, targets in rctx.attr.aliases.items():

@@ -132,6 +132,34 @@ def _libraries():
         files = {"/usr/share/javascript/vega/*.min.js": "libjs-vega"},
     )
 
+def _peers():
+    """What Mneme is compared with in //harness/throughput/peers.
+
+    Their packages are not in packages.txt, and whatever uses them is tagged
+    manual: a repository that no target on the command line needs is not looked
+    at, so that nobody has to install them.
+    """
+    lib = "/usr/lib/{multiarch}/"
+    _maybe(
+        debian_repository,
+        name = "onednn",
+        build_file = Label("//third_party:onednn.BUILD"),
+        files = {
+            "/usr/include/oneapi/dnnl": "libdnnl-dev",
+            lib + "libdnnl.so": "libdnnl-dev",
+        },
+    )
+    _maybe(
+        debian_repository,
+        name = "openblas",
+        build_file = Label("//third_party:openblas.BUILD"),
+        files = {
+            # Of the three builds that Debian has, what libopenblas-dev brings.
+            "/usr/include/{multiarch}/openblas-pthread": "libopenblas-dev",
+            lib + "openblas-pthread/libopenblas.so": "libopenblas-dev",
+        },
+    )
+
 def _bazel_rules():
     # Bazel's own tools load these, and would otherwise download them.
     _maybe(debian_rules_cc, name = "rules_cc")
@@ -174,3 +202,4 @@ def mneme_repositories():
     """Declares each repository that is not declared already."""
     _bazel_rules()
     _libraries()
+    _peers()
