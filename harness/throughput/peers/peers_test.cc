@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Each peer that is linked in computes what the variant's oracle says. The
+// lengths are beside the peers' blocks, and there are fewer heads of keys than
+// of queries where the variant knows that.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "attention/kernels/parallel.h"
+#include "attention/operator.h"
+#include "attention/variant.h"
+#include "gtest/gtest.h"
+#include "harness/throughput/contender.h"
+
+namespace mneme {
+namespace {
+
+// Rows [first, first + count) of axis 1.
+Tensor Tokens(const Tensor& x, int64_t first, int64_t count) {
+  const int64_t row = x.elements() / (x.dim(0) * x.dim(1));
+  std::vector<float> values;
+  for (int64_t b = 0; b < x.dim(0); ++b) {
+    const float* from = x.data<float>() + (b * x.dim(1) + first) * row;
+    values.insert(values.end(), from, from + count * row);
+  }
+  return Tensor::FromValues<float>({x.dim(0), count, x.dim(2), x.dim(3)},
+                                   values);
+}
+
+// What a variant's float64 oracle makes of float32 inputs.
+Tensor Expected(const Operator& op, const std::vector<Tensor>& inputs,
+                const Dims& dims) {
+  std::vector<Tensor> wide;
+  for (const Tensor& input : inputs)
+    wide.push_back(input.Cast(DType::kFloat64));
+  OperatorCall call;
+  call.inputs = wide;
+  call.dims = dims;
+  call.output = Tensor(DType::kFloat64,
+                       {dims.batch, dims.length, dims.heads, dims.value_dim});
+  EXPECT_TRUE(op.Reference(call).ok());
+  return call.output.Cast(DType::kFloat32);
+}
+
+void ExpectNear(const Tensor& expected, const Tensor& actual,
+                const Contender& contender) {
+  ASSERT_EQ(actual.shape(), expected.shape());
+  double worst = 0;
+  for (int64_t i = 0; i < actual.elements(); ++i) {
+    const double e = expected.data<float>()[i], a = actual.data<float>()[i];
+    const double error = std::abs(a - e) / std::max(std::abs(e), 1.0);
+    if (!(error <= worst)) worst = error;
+  }
+  EXPECT_LE(worst, contender.tolerance) << contender.name;
+}
+
+int Check(const std::string& variant, Phase phase, Dims dims,
+          kernels::ThreadPool* pool) {
+  Problem problem;
+  problem.phase = phase;
+  problem.variant = *Variants().Find(variant);
+  problem.options = *Options::Parse(problem.variant->descriptor.options);
+  const std::unique_ptr<Operator> op =
+      *problem.variant->make_operator(problem.options);
+  problem.op = op.get();
+  problem.pool = pool;
+  std::vector<Tensor> inputs =
+      RandomInputs(op->Inputs(), dims, DType::kFloat32, /*seed=*/dims.length);
+  Tensor expected = Expected(*op, inputs, dims);
+  problem.dims = dims;
+  if (phase == Phase::kDecode) {
+    const int64_t context = --problem.dims.length;
+    for (const Tensor& input : inputs) {
+      problem.step.push_back(Tokens(input, context, 1));
+      problem.inputs.push_back(Tokens(input, 0, context));
+    }
+    expected = Tokens(expected, context, 1);
+  } else {
+    problem.inputs = inputs;
+  }
+
+  const std::vector<const Contender*> contenders = ContendersOf(variant, phase);
+  for (const Contender* contender : contenders) {
+    const auto workload = contender->make(problem);
+    if (!workload.ok()) {
+      ADD_FAILURE() << contender->name << ": " << workload.status();
+      continue;
+    }
+    // Once more, on what the first run left behind.
+    for (int i = 0; i < 2; ++i) {
+      const absl::Status status = (*workload)->Run();
+      EXPECT_TRUE(status.ok()) << contender->name << ": " << status;
+      ExpectNear(expected, (*workload)->Outputs()[0], *contender);
+    }
+  }
+  return contenders.size();
+}
+
+Dims SizesOf(int64_t length, int64_t heads, int64_t kv_heads) {
+  Dims dims;
+  dims.batch = 2;
+  dims.length = length;
+  dims.heads = heads;
+  dims.kv_heads = kv_heads;
+  dims.key_dim = 24;
+  dims.value_dim = 17;
+  return dims;
+}
+
+class PeersTest : public testing::TestWithParam<int64_t> {};
+
+TEST_P(PeersTest, SoftmaxAttention) {
+  kernels::ThreadPool pool(2);
+  for (const Phase phase : {Phase::kPrefill, Phase::kDecode}) {
+    for (const int64_t kv_heads : {1, 2, 4}) {
+      const Dims dims = SizesOf(GetParam(), 4, kv_heads);
+      EXPECT_GT(Check("softmax", phase, dims, nullptr), 0);
+      EXPECT_GT(Check("softmax", phase, dims, &pool), 0);
+    }
+  }
+}
+
+TEST_P(PeersTest, LinearAttention) {
+  kernels::ThreadPool pool(2);
+  const Dims dims = SizesOf(GetParam(), 3, 3);
+  EXPECT_GT(Check("linear", Phase::kPrefill, dims, nullptr), 0);
+  EXPECT_GT(Check("linear", Phase::kPrefill, dims, &pool), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Lengths, PeersTest,
+                         testing::Values(2, 63, 128, 129, 300));
+
+}  // namespace
+}  // namespace mneme
