@@ -9,7 +9,8 @@ def _multiarch(rctx):
 
 def _missing(rctx, path, package):
     fail(("@{repo} needs the Debian package {package} ({path} is missing): " +
-          "run ./bazelw, or apt-get install {package}").format(
+          "apt-get install {package}, as ./bazelw does if " +
+          "third_party/packages.txt has it").format(
         repo = rctx.name,
         package = package,
         path = path,

@@ -8,11 +8,10 @@
 #ifndef MNEME_HARNESS_THROUGHPUT_PEERS_ATTENTION_WORKLOAD_H_
 #define MNEME_HARNESS_THROUGHPUT_PEERS_ATTENTION_WORKLOAD_H_
 
-#include <memory>
+#include <cstddef>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "attention/kernels/matrix.h"
 #include "attention/tensor/tensor.h"
 #include "harness/throughput/contender.h"
@@ -27,6 +26,11 @@ struct AttentionJob {
   float scale;
   bool causal;
 };
+
+// Queries that compositions of library calls take at once, the best of 32, 64,
+// ... 1024 for oneDNN and OpenBLAS alike: the more, the better their products,
+// and the more of a causal product is in vain.
+inline size_t QueryBlock(size_t queries) { return queries < 512 ? 64 : 128; }
 
 class AttentionWorkload : public Workload {
  public:

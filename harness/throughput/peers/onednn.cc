@@ -50,9 +50,10 @@ class OneDnnAttention : public AttentionWorkload {
       : AttentionWorkload(problem), engine_(dnnl::engine::kind::cpu, 0) {
     omp_set_num_threads(1);
     const AttentionJob& job = first_job();
+    const size_t block = QueryBlock(job.q.rows);
     size_t scores = 0, scratchpad = 0;
-    for (size_t first = 0; first < job.q.rows; first += kBlock) {
-      const size_t rows = std::min(kBlock, job.q.rows - first);
+    for (size_t first = 0; first < job.q.rows; first += block) {
+      const size_t rows = std::min(block, job.q.rows - first);
       blocks_.push_back(MakeBlock(job, first, rows, &scratchpad));
       scores = std::max(scores, rows * blocks_.back().keys);
     }
@@ -63,9 +64,6 @@ class OneDnnAttention : public AttentionWorkload {
   }
 
  private:
-  // With 1024 keys the scores of a block fill half of a 1 MiB L2 cache.
-  static constexpr size_t kBlock = 128;
-
   // Primitives are made once for all heads, whose arrays have equal layouts.
   struct Block {
     size_t first, rows, keys;
