@@ -32,6 +32,12 @@ constexpr size_t kMaxDepth = 256;
 // A block of A is read once per group of panels; so much of it should stay in
 // L2. More rows would repay packing B better.
 constexpr size_t kBlockBytes = size_t{1} << 20;
+constexpr size_t kHalfL2Bytes = size_t{512} << 10;
+
+// A group is as many panels as fit L1, but if A is larger than this, so many:
+// they come from L2 then, which keeps up, while a tile of A, which would come
+// from further away, is in L1 for all of them.
+constexpr size_t kGroupOfLargeA = 4;
 
 // A tile of C is touched once, all of it at the tile's end. It is prefetched
 // when it is read, and when it is so large that even a store would wait for it.
@@ -39,10 +45,12 @@ constexpr size_t kCachedBytes = size_t{8} << 20;
 
 // A row-major B is read in place, rather than packed, if few rows of A are to
 // repay packing, the fewer the larger the memory that a part of it is strewn
-// over: a panel's rows, at equal distances, use a part of each cache only.
-constexpr size_t kAlwaysInPlaceBytes = size_t{64} << 10;     // fits L1, nearly
-constexpr size_t kSomeRowsInPlaceBytes = size_t{512} << 10;  // half of L2
-constexpr size_t kSomeRows = 6 * kTileRows;
+// over: a panel's rows, at equal distances, use a part of each cache only, the
+// least if each is on a page of its own.
+constexpr size_t kAlwaysInPlaceBytes = size_t{64} << 10;  // fits L1, nearly
+constexpr size_t kPageBytes = 4096;
+constexpr size_t kManyRows = 12 * kTileRows;
+constexpr size_t kSomeRows = 4 * kTileRows;
 constexpr size_t kFewRows = 2 * kTileRows;
 
 // A transposed B is transposed in registers, not packed, up to this many rows.
@@ -129,11 +137,12 @@ class Multiplication {
     a_k_stride_ = transposed ? a.stride : 1;
     b_.data += first_k * (transpose_b_ ? 1 : b.stride);
     const size_t span = depth * b.stride * sizeof(T);
-    in_place_ =
-        transpose_b_
-            ? c.rows <= kTransposingRows && depth % kBlock<T> == 0
-            : c.rows <= kFewRows || span <= kAlwaysInPlaceBytes ||
-                  (c.rows <= kSomeRows && span <= kSomeRowsInPlaceBytes);
+    const size_t some_rows =
+        b.stride * sizeof(T) < kPageBytes ? kManyRows : kSomeRows;
+    in_place_ = transpose_b_
+                    ? c.rows <= kTransposingRows && depth % kBlock<T> == 0
+                    : c.rows <= kFewRows || span <= kAlwaysInPlaceBytes ||
+                          (c.rows <= some_rows && span <= kHalfL2Bytes);
   }
 
   void Run() {
@@ -151,13 +160,15 @@ class Multiplication {
  private:
   static constexpr hn::ScalableTag<T> kTag{};
   static constexpr size_t kLanes = hn::MaxLanes(kTag);
-  static constexpr size_t kPackedSize = kMaxDepth * kTileVecs * kLanes;
+  static constexpr size_t kPanelSize = kMaxDepth * kTileVecs * kLanes;
+  static constexpr size_t kPackedSize = kGroupOfLargeA * kPanelSize;
   static constexpr size_t kMaxPanels = 8;
 
-  // Makes panels of columns from j on, all for tiles of the same height, as
-  // many as fit L1 together with the tile of A that is multiplied with each of
-  // them. Returns the column after them.
+  // Makes a group of panels of columns from j on, all for tiles of the same
+  // height. Returns the column after them.
   size_t PreparePanels(size_t j) {
+    const bool large_a = c_.rows * depth_ * sizeof(T) > kHalfL2Bytes;
+    const size_t group_size = large_a ? kPackedSize : kPanelSize;
     size_t used = 0;
     for (panels_ = 0; j < c_.cols && panels_ < kMaxPanels; ++panels_) {
       const size_t vecs = PanelVecs(c_.cols - j);
@@ -165,7 +176,7 @@ class Multiplication {
       const size_t rows = MaxTileRows(vecs);
       if (panels_ == 0) {
         tile_rows_ = rows;
-      } else if (rows != tile_rows_ || used + size > kPackedSize) {
+      } else if (rows != tile_rows_ || used + size > group_size) {
         break;
       }
       panel_[panels_] = MakePanel(j, vecs, packed_ + used);
@@ -187,7 +198,7 @@ class Multiplication {
       while (wide > whole || MaxTileRows(wide) < c_.rows) wide /= 2;
       return wide;
     }
-    if (vecs == kLastTileVecs && depth_ * vecs * kLanes <= kPackedSize) {
+    if (vecs == kLastTileVecs && depth_ * vecs * kLanes <= kPanelSize) {
       return vecs;
     }
     return std::min(vecs, kTileVecs);

@@ -16,7 +16,7 @@
 // gives what multiplying many rows (prefill) gives.
 //
 // Single-threaded and safe to call from several threads at once; parallelism is
-// the caller's, over rows of C (see parallel.h). Needs 40 KiB of stack and no
+// the caller's, over rows of C (see parallel.h). Needs 140 KiB of stack and no
 // heap.
 
 #ifndef MNEME_ATTENTION_KERNELS_GEMM_H_

@@ -177,12 +177,13 @@ TYPED_TEST(GemmTest, SmallShapesInAllLayouts) {
 }
 
 // Shapes beyond the sizes at which the product is cut into parts: long sums,
-// many rows, and a B too large to be read in place.
+// many rows, a B too large to be read in place, and an A too large for L2.
 TYPED_TEST(GemmTest, LargeShapesInAllLayouts) {
   ForEachSimdTarget([] {
     for (const Case& shape :
          {Case{5, 40, 700}, Case{60, 130, 100}, Case{1100, 20, 256},
-          Case{49, 515, 32}, Case{1, 300, 513}, Case{1200, 3, 5}}) {
+          Case{49, 515, 32}, Case{1, 300, 513}, Case{1200, 3, 5},
+          Case{520, 130, 256}}) {
       for (const Transpose ta : kTransposes) {
         for (const Transpose tb : kTransposes) {
           Case g = shape;
