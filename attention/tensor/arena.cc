@@ -3,7 +3,8 @@
 #include "attention/tensor/arena.h"
 
 #include <algorithm>
-#include <new>
+
+#include "attention/tensor/memory.h"
 
 namespace mneme {
 namespace {
@@ -18,14 +19,14 @@ size_t RoundUp(size_t bytes) {
 }  // namespace
 
 void Arena::Deleter::operator()(std::byte* block) const {
-  ::operator delete (block, std::align_val_t{kAlignment});
+  FreeMemory(block, size);
 }
 
 void Arena::AddBlock(size_t size) {
-  void* data = ::operator new (size, std::align_val_t{kAlignment});
-  blocks_.push_back(
-      {std::unique_ptr<std::byte, Deleter>(static_cast<std::byte*>(data)),
-       size});
+  void* data = AllocateMemory(size);
+  blocks_.push_back({std::unique_ptr<std::byte, Deleter>(
+                         static_cast<std::byte*>(data), Deleter{size}),
+                     size});
   offset_ = 0;
 }
 

@@ -36,6 +36,7 @@ class Arena {
 
  private:
   struct Deleter {
+    size_t size = 0;
     void operator()(std::byte* block) const;
   };
   struct Block {

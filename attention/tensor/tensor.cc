@@ -3,11 +3,11 @@
 #include "attention/tensor/tensor.h"
 
 #include <cstring>
-#include <new>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "attention/tensor/memory.h"
 
 namespace mneme {
 
@@ -17,11 +17,11 @@ std::string Shape::ToString() const {
 
 Tensor::Tensor(DType dtype, Shape shape)
     : dtype_(dtype), shape_(std::move(shape)) {
-  constexpr std::align_val_t kAlign{Arena::kAlignment};
   // At least one byte, so that a tensor without elements is not empty().
-  data_ = ::operator new(bytes() + 1, kAlign);
-  owner_ = std::shared_ptr<void>(data_,
-                                 [](void* p) { ::operator delete(p, kAlign); });
+  const size_t size = bytes() + 1;
+  data_ = AllocateMemory(size);
+  owner_ =
+      std::shared_ptr<void>(data_, [size](void* p) { FreeMemory(p, size); });
   FillZero();
 }
 
