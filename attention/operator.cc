@@ -285,8 +285,13 @@ absl::StatusOr<std::vector<Tensor>> Operator::PairInputs(
   return NeutralInputs(specs, {{"q", queries}, {"k", keys}, {"v", values}});
 }
 
+const std::vector<InputSpec>& Operator::KnownInputs() const {
+  std::call_once(known_.made, [this] { known_.inputs = Inputs(); });
+  return known_.inputs;
+}
+
 absl::Status RunOperator(const Operator& op, OperatorCall* call) {
-  absl::StatusOr<Dims> dims = InferDims(op.Inputs(), call->inputs);
+  absl::StatusOr<Dims> dims = InferDims(op.KnownInputs(), call->inputs);
   if (!dims.ok()) return dims.status();
   call->dims = *dims;
   if (const State* state = call->state; state != nullptr) {

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -124,6 +125,10 @@ class Operator {
 
   virtual std::vector<InputSpec> Inputs() const = 0;
 
+  // The same, made once: putting the strings together takes as long as a small
+  // decoding step.
+  const std::vector<InputSpec>& KnownInputs() const;
+
   // A size of the operator's own axis `letter` that suits sequences of
   // dims.length tokens, for whoever makes up inputs. Most axes take any.
   virtual int64_t OwnAxis(char /*letter*/, const Dims& /*dims*/) const {
@@ -170,6 +175,17 @@ class Operator {
   // The independent oracle: the same function in float64, written straight from
   // the definition (one loop per sum, nothing shared with the kernels).
   virtual absl::Status Reference(const OperatorCall& call) const = 0;
+
+ private:
+  // A copy of an operator makes its own.
+  struct Known {
+    std::once_flag made;
+    std::vector<InputSpec> inputs;
+
+    Known() = default;
+    Known(const Known&) {}
+  };
+  mutable Known known_;
 };
 
 // Checks the inputs, fills call->dims and runs Forward. call->output is
