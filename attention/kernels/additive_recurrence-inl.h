@@ -122,6 +122,10 @@ HWY_INLINE void AddDiagonalSteps(D d, const Product<T>& product, size_t row,
   }
 }
 
+struct Nothing {
+  HWY_INLINE void operator()() const {}
+};
+
 template <typename T>
 struct SetToZero {
   template <class V>
@@ -141,10 +145,11 @@ HWY_INLINE void ScoresBlock(size_t row, size_t col, const Product<T>& product,
 }
 
 // store(i, j, vector) for the products left(i, .) right(., j) of rows x cols
-// tokens; with kLower, only for vectors that contain some j <= i.
-template <Part kPart, typename T, class Store>
+// tokens; with kLower, only for vectors that contain some j <= i. meanwhile()
+// is called once for each block of sums, as it is by Mix.
+template <Part kPart, typename T, class Store, class Meanwhile = Nothing>
 HWY_INLINE void Scores(size_t rows, size_t cols, const Product<T>& product,
-                       const Store& store) {
+                       const Store& store, const Meanwhile& meanwhile = {}) {
   const size_t lanes = hn::Lanes(hn::ScalableTag<T>());
   for (size_t col = 0; col < cols; col += 2 * lanes) {
     size_t row = 0;
@@ -152,6 +157,7 @@ HWY_INLINE void Scores(size_t rows, size_t cols, const Product<T>& product,
     for (; row < rows; row += kBlockRows) {
       const size_t end =
           kPart == Part::kLower ? std::min(cols, row + kBlockRows) : cols;
+      meanwhile();
       if (col + lanes < end) {
         ScoresBlock<2>(row, col, product, store);
       } else {
@@ -209,19 +215,23 @@ HWY_INLINE void MixBlock(size_t row, size_t col,
 
 // store(row, col, vector) for rows x cols sums of the cross product and the
 // part kPart of near.
-template <Part kPart, typename T, class Collect, class Store>
+template <Part kPart, typename T, class Collect, class Store,
+          class Meanwhile = Nothing>
 HWY_INLINE void Mix(size_t rows, size_t cols,
                     const CrossProduct<T, Collect>& cross,
-                    const Product<T>& near, const Store& store) {
+                    const Product<T>& near, const Store& store,
+                    const Meanwhile& meanwhile = {}) {
   const size_t lanes = hn::Lanes(hn::ScalableTag<T>());
   size_t col = 0;
   for (; col + lanes < cols; col += 2 * lanes) {
     for (size_t row = 0; row < rows; row += kBlockRows) {
+      meanwhile();
       MixBlock<kPart, 2>(row, col, cross, near, store);
     }
   }
   if (col < cols) {
     for (size_t row = 0; row < rows; row += kBlockRows) {
+      meanwhile();
       MixBlock<kPart, 1>(row, col, cross, near, store);
     }
   }

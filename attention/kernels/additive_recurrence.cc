@@ -10,9 +10,11 @@
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 // After foreach_target.h.
 #include "attention/kernels/additive_recurrence-inl.h"
+#include "attention/kernels/additive_step-inl.h"
 #include "attention/kernels/chunk_decay-inl.h"
 #include "attention/kernels/lanes-inl.h"
 #include "attention/kernels/staged_tile-inl.h"
+#include "attention/kernels/vector_math-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -21,103 +23,7 @@ namespace HWY_NAMESPACE {
 namespace recurrence {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// One token of the recurrence. from and to are the state S before and after;
-// they may be the same.
-template <typename T>
-struct Token {
-  const T* q;
-  const T* k;
-  const T* v;
-  T scale;
-  T decay;  // e^g
-  Tile<const T> from;
-  Tile<T> to;
-  T* o;
-};
-
-// One row of the state: decay, rank-1 update and read. Not a lambda, because
-// GCC inlines those too late to keep the sums in registers.
-template <size_t kVectors, class D, class Access, typename T>
-HWY_INLINE void StepRow(D d, const Token<T>& token, size_t row, size_t col,
-                        const Access& access, hn::VFromD<D> decay,
-                        const hn::VFromD<D> (&v)[kVectors],
-                        hn::VFromD<D> (&sums)[kVectors]) {
-  const size_t lanes = hn::Lanes(d);
-  const T* from = token.from.row(row) + col;
-  T* to = token.to.row(row) + col;
-  const auto k = hn::Set(d, token.k[row]);
-  const auto q = hn::Set(d, token.q[row]);
-  Unroll<kVectors>([&](auto i) HWY_ATTR {
-    const auto state =
-        hn::MulAdd(access.Load(from + i * lanes), decay, hn::Mul(k, v[i]));
-    access.Store(state, to + i * lanes);
-    sums[i] = hn::MulAdd(q, state, sums[i]);
-  });
-}
-
-// Columns [col, col + kVectors vectors) of the state, in one pass. access is
-// AllLanes or FirstLanes. kRows rows at a time are read into sums of their own,
-// to have enough multiply-adds in flight.
-template <size_t kRows, size_t kVectors, class D, class Access, typename T>
-HWY_INLINE void StepColumns(D d, const Token<T>& token, size_t key_dim,
-                            size_t col, const Access& access) {
-  using V = hn::VFromD<D>;
-  const size_t lanes = hn::Lanes(d);
-  const V decay = hn::Set(d, token.decay);
-  V v[kVectors];
-  V sums[kRows][kVectors];
-  Unroll<kVectors>([&](auto i) HWY_ATTR {
-    v[i] = access.Load(token.v + col + i * lanes);
-    Unroll<kRows>([&](auto r) HWY_ATTR { sums[r][i] = hn::Zero(d); });
-  });
-  size_t row = 0;
-  for (; row + kRows <= key_dim; row += kRows) {
-    Unroll<kRows>([&](auto r) HWY_ATTR {
-      StepRow(d, token, row + r, col, access, decay, v, sums[r]);
-    });
-  }
-  for (; row < key_dim; ++row) {
-    StepRow(d, token, row, col, access, decay, v, sums[0]);
-  }
-  const V scale = hn::Set(d, token.scale);
-  Unroll<kVectors>([&](auto i) HWY_ATTR {
-    V sum = sums[0][i];
-    Unroll<kRows - 1>([&](auto r)
-                          HWY_ATTR { sum = hn::Add(sum, sums[r + 1][i]); });
-    access.Store(hn::Mul(sum, scale), token.o + col + i * lanes);
-  });
-}
-
-// All columns, in strips as wide as the registers allow: the rows of a state
-// are contiguous. The token is passed by value, as vector stores might alias it
-// anywhere else.
-template <typename T>
-HWY_NOINLINE void StepState(Token<T> token, size_t key_dim, size_t value_dim) {
-  const hn::ScalableTag<T> d;
-  const AllLanes<decltype(d)> all;
-  const size_t lanes = hn::Lanes(d);
-  size_t col = 0;
-  if constexpr (kBlockRows == 8) {  // 32 registers
-    for (; col + 8 * lanes <= value_dim; col += 8 * lanes) {
-      StepColumns<1, 8>(d, token, key_dim, col, all);
-    }
-  }
-  for (; col + 4 * lanes <= value_dim; col += 4 * lanes) {
-    StepColumns<kBlockRows / 4, 4>(d, token, key_dim, col, all);
-  }
-  for (; col + 2 * lanes <= value_dim; col += 2 * lanes) {
-    StepColumns<kBlockRows / 2, 2>(d, token, key_dim, col, all);
-  }
-  for (; col + lanes <= value_dim; col += lanes) {
-    StepColumns<kBlockRows, 1>(d, token, key_dim, col, all);
-  }
-  if (col < value_dim) {
-    const FirstLanes<decltype(d)> rest{value_dim - col};
-    StepColumns<1, 1>(d, token, key_dim, col, rest);
-  }
-}
-
-// The same for z; returns z . q.
+// The step of a token (additive_step-inl.h) for z; returns z . q.
 template <typename T>
 T StepNormaliser(const T* q, const T* k, T decay, size_t key_dim, const T* from,
                  T* to) {
@@ -130,6 +36,30 @@ T StepNormaliser(const T* q, const T* k, T decay, size_t key_dim, const T* from,
     sum = hn::MulAdd(lanes.Load(q + i), z, sum);
   });
   return hn::GetLane(hn::SumOfLanes(d, sum));
+}
+
+// x = scale * (elu(x) + 1); the padding stays zero.
+template <typename T>
+HWY_NOINLINE void ToEluFeatures(size_t rows, size_t cols, T scale, Tile<T> x) {
+  const hn::ScalableTag<T> d;
+  const auto factor = hn::Set(d, scale);
+  for (size_t r = 0; r < rows; ++r) {
+    ForEachVector(d, cols, [&](size_t c, const auto& lanes) HWY_ATTR {
+      T* const at = x.row(r) + c;
+      const auto y = hn::Mul(EluPlusOne()(d, lanes.Load(at)), factor);
+      hn::Store(lanes.Keep(y), d, at);
+    });
+  }
+}
+
+// x /= divisor.
+template <typename T>
+HWY_INLINE void Divide(size_t n, T divisor, T* x) {
+  const hn::ScalableTag<T> d;
+  const auto inverse = hn::Set(d, 1 / divisor);
+  ForEachVector(d, n, [&](size_t i, const auto& lanes) HWY_ATTR {
+    lanes.Store(hn::Mul(lanes.Load(x + i), inverse), x + i);
+  });
 }
 
 template <typename T>
@@ -164,26 +94,50 @@ class Forward {
   // instead of updating one state that is then copied.
   void RunTokens() {
     const size_t z = key_dim_ * value_dim_;
+    if (a_.elu_features) {
+      LayOutScratch<T>([&](const auto& take) {
+        for (Tile<T>* row : {&q_, &k_}) *row = TakeTile(1, key_dim_, take);
+      });
+    }
     if (saved_ != nullptr) std::copy_n(state_, StateSize(), saved_);
     const T* from = saved_ == nullptr ? state_ : saved_;
     for (size_t t = 0; t < length_; ++t) {
       const bool saves = saved_ != nullptr && t + 1 < length_;
       T* to = saves ? saved_ + (t + 1) * StateSize() : state_;
-      Step(t, {from, value_dim_}, from + z, {to, value_dim_}, to + z);
+      RunToken(t, {from, value_dim_}, from + z, {to, value_dim_}, to + z);
       from = to;
     }
   }
 
-  void Step(size_t t, Tile<const T> from, const T* z_from, Tile<T> to,
-            T* z_to) {
+  void RunToken(size_t t, Tile<const T> from, const T* z_from, Tile<T> to,
+                T* z_to) {
     const T decay = DecayFactor(a_.log_decay, t);
-    StepState<T>({a_.q.row(t), a_.k.row(t), a_.v.row(t), a_.scale, decay, from,
-                  to, o_.row(t)},
-                 key_dim_, value_dim_);
+    const T *q = a_.q.row(t), *k = a_.k.row(t);
+    if (a_.elu_features) {
+      StageFeatures(a_.q.Rows(t, 1), q_, T{1});
+      StageFeatures(a_.k.Rows(t, 1), k_, T{1});
+      q = q_.data;
+      k = k_.data;
+    }
+    StepState<Step::kScalarDecay, T>(
+        {q, k, a_.v.row(t), a_.scale, from, to, o_.row(t), decay}, key_dim_,
+        value_dim_);
     if (!a_.normaliser) return;
     const T den =
-        StepNormaliser(a_.q.row(t), a_.k.row(t), decay, key_dim_, z_from, z_to);
-    if (den_ != nullptr) den_[t] = a_.scale * den;
+        a_.scale * StepNormaliser(q, k, decay, key_dim_, z_from, z_to);
+    if (den_ == nullptr) return;
+    den_[t] = den;
+    if (a_.divide) Divide(value_dim_, den + a_.eps, o_.row(t));
+  }
+
+  // Queries (times the scale) or keys, or their features.
+  void StageFeatures(MatrixView<const T> from, Tile<T> to, T scale) const {
+    if (a_.elu_features) {
+      Stage(from, to);
+      ToEluFeatures(from.rows, from.cols, scale, to);
+    } else {
+      Stage(from, to, scale);
+    }
   }
 
   void RunChunks() {
@@ -201,7 +155,7 @@ class Forward {
       }
       const size_t length = std::min(chunk, length_ - begin);
       if (length == 1) {
-        Step(begin, {s_.data, s_.stride}, z_.data, s_, z_.data);
+        RunToken(begin, {s_.data, s_.stride}, z_.data, s_, z_.data);
       } else {
         RunChunk(begin, length);
       }
@@ -210,11 +164,16 @@ class Forward {
   }
 
   template <class Take>
+  static Tile<T> TakeTile(size_t rows, size_t cols, const Take& take) {
+    const size_t stride = Tile<T>::Stride(cols);
+    return {take(Padded<T>(rows) * stride), stride};
+  }
+
+  template <class Take>
   void LayOut(size_t chunk, const Take& take) {
     const size_t tokens = std::min(kTile, chunk);
     const auto tile = [&](size_t rows, size_t cols) {
-      const size_t stride = Tile<T>::Stride(cols);
-      return Tile<T>{take(Padded<T>(rows) * stride), stride};
+      return TakeTile(rows, cols, take);
     };
     q_ = tile(tokens, key_dim_);
     k_ = tile(tokens, key_dim_);
@@ -245,7 +204,8 @@ class Forward {
                    (!a_.normaliser || IsZero(z_, 1, key_dim_)));
     for (size_t key = 0; key < tiles; ++key) {
       const size_t key_begin = begin + key * kTile;
-      Stage(a_.k.Rows(key_begin, rows(key)), k_);
+      if (key + 1 == tiles) FetchAhead(begin + length);
+      StageFeatures(a_.k.Rows(key_begin, rows(key)), k_, T{1});
       Transpose(k_, rows(key), key_dim_, k_transposed_);
       Stage(a_.v.Rows(key_begin, rows(key)), v_);
       T gap = 1;
@@ -273,6 +233,12 @@ class Forward {
     }
   }
 
+  // The tile that begins there is wanted next.
+  void FetchAhead(size_t begin) {
+    ahead_.Start({a_.k, a_.v, a_.q, o_}, begin,
+                 std::min(length_, begin + std::min(a_.chunk, kTile)));
+  }
+
   // A tile of queries with a tile of keys (which is staged).
   struct Pair {
     size_t query_begin;
@@ -287,9 +253,9 @@ class Forward {
   HWY_NOINLINE void Attend(const Pair& pair) {
     const hn::ScalableTag<T> d;
     const size_t rows = pair.query_rows;
-    Stage(a_.q.Rows(pair.query_begin, rows), q_, a_.scale);
+    StageFeatures(a_.q.Rows(pair.query_begin, rows), q_, a_.scale);
     Scores<kPart>(rows, pair.key_rows, RowsTimes(q_, k_transposed_, key_dim_),
-                  StoreWeighed<kPart, T>{{pair.decay, rows}, scores_});
+                  StoreWeighed<kPart, T>{{pair.decay, rows}, scores_}, ahead_);
     const bool reads_state = pair.first && has_state_;
     Mix<kPart>(
         rows, value_dim_,
@@ -297,7 +263,8 @@ class Forward {
             reads_state ? RowsTimes(q_, s_, key_dim_) : Product<T>(),
             pair.state_factors, Ignore()},
         RowsTimes(scores_, v_, pair.key_rows),
-        StoreInside<T>{o_.Rows(pair.query_begin, rows), !pair.first, T{1}});
+        StoreInside<T>{o_.Rows(pair.query_begin, rows), !pair.first, T{1}},
+        ahead_);
     if (den_ == nullptr) return;
     for (size_t i = 0; i < rows; ++i) {
       auto sum = hn::Zero(d);
@@ -317,13 +284,18 @@ class Forward {
       const T total = hn::GetLane(hn::SumOfLanes(d, sum));
       T& den = den_[pair.query_begin + i];
       den = pair.first ? total : den + total;
+      // The last keys of a query are those of its own tile.
+      if (kPart == Part::kLower && a_.divide) {
+        Divide(value_dim_, den + a_.eps, o_.row(pair.query_begin + i));
+      }
     }
   }
 
   // S = decay S + K^T V, z = decay z + K^T 1 with the staged keys and values.
   HWY_NOINLINE void AddKeysToState(size_t rows, T decay) {
     Mix<Part::kAll>(key_dim_, value_dim_, CrossProduct<T, Ignore>(),
-                    ColumnsTimes(k_, v_, rows), UpdateState<T>{decay, s_});
+                    ColumnsTimes(k_, v_, rows), UpdateState<T>{decay, s_},
+                    ahead_);
     if (a_.normaliser) {
       AddRows<T>(k_, rows, key_dim_, nullptr, decay, z_.data);
     }
@@ -344,6 +316,7 @@ class Forward {
   Tile<T> s_, z_;  // the state
   ChunkDecay<T> decay_;
   bool has_state_ = false;
+  Prefetcher<T, 2, 4> ahead_;
 };
 
 template <typename T>

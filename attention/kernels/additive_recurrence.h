@@ -8,8 +8,9 @@
 // with state S in R^{key_dim x value_dim}, log decay g_t <= 0, and scale s. It
 // is the whole of retention (arXiv 2307.08621), linear attention (2006.16236),
 // SSD (2405.21060) and Taylor or random feature attention; the normaliser
-// column z serves those that divide by den. Numerator and denominator are
-// returned apart; dividing is the caller's.
+// column z serves those that divide by den: the forward can do so while the
+// numerator is in the cache, and can map queries and keys to features on their
+// way in.
 //
 // The chunked form computes C tokens at a time with matrix products. With
 // G_i = sum of g from the chunk's first token to i,
@@ -43,6 +44,11 @@ struct AdditiveRecurrence {
   T scale = 1;
   size_t chunk = 64;        // >= 1
   bool normaliser = false;  // carry z and produce den
+
+  // Of the forward alone; gradients are by the features and the numerator.
+  bool elu_features = false;  // elu(q) + 1 and elu(k) + 1 for q and k
+  bool divide = false;        // o / (den + eps) for o; den must not be null
+  T eps = 0;
 };
 
 // Floats (doubles) in a state: S row-major, then z when there is a normaliser.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <limits>
 #include <string>
@@ -67,6 +68,48 @@ TYPED_TEST(AdditiveRecurrenceEdgeTest, OutputsMayBeUnwanted) {
         }
       }
     });
+  }
+}
+
+// Features on the way in and a quotient on the way out are those that would be
+// computed apart, also where a chunk has several tiles.
+TYPED_TEST(AdditiveRecurrenceEdgeTest, FeaturesAndQuotient) {
+  using T = TypeParam;
+  constexpr T kEps = 0.25;
+  for (size_t chunk : {1, 16, 100, 200}) {
+    for (size_t length : {1, 17, 150}) {
+      Problem<T> raw({length, 5, 9, chunk, Decay::kSlow, true});
+      Problem<T> features = raw;
+      for (TestMatrix<T>* m : {&features.q, &features.k}) {
+        for (size_t t = 0; t < length; ++t) {
+          for (size_t c = 0; c < 5; ++c) {
+            T& x = m->view()(t, c);
+            x = x > 0 ? x + 1 : std::exp(x);
+          }
+        }
+      }
+      ForEachSimdTarget([&] {
+        const Results<T> expected = Forward(features);
+        AdditiveRecurrence<T> a = raw.Arguments();
+        a.elu_features = true;
+        a.divide = true;
+        a.eps = kEps;
+        TestMatrix<T> o(length, 9, 0);
+        std::vector<T> state = raw.state, den(length);
+        AdditiveRecurrenceForward(a, state.data(), o.view(), den.data(),
+                                  nullptr);
+        const T bound = 100 * std::numeric_limits<T>::epsilon();
+        for (size_t t = 0; t < length; ++t) {
+          EXPECT_NEAR(den[t], expected.den[t],
+                      bound * (1 + std::abs(expected.den[t])));
+          for (size_t c = 0; c < 9; ++c) {
+            const T numerator = expected.o[t * 9 + c];
+            EXPECT_NEAR(o.view()(t, c) * (den[t] + kEps), numerator,
+                        bound * (10 + std::abs(numerator)));
+          }
+        }
+      });
+    }
   }
 }
 

@@ -22,6 +22,7 @@
 #include "attention/kernels/lanes-inl.h"
 #include "attention/kernels/matrix.h"
 #include "hwy/aligned_allocator.h"
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -97,6 +98,38 @@ void LayOutScratch(const Layout& layout) {
     return piece;
   });
 }
+
+// Brings rows of matrices to the cache, kRows of each a call, while something
+// else is computed: rows of one head lie a power of two apart, which hardware
+// does not foresee.
+template <typename T, size_t kRows, size_t kMatrices>
+class Prefetcher {
+ public:
+  // Rows [begin, end) of each, from now on.
+  void Start(const MatrixView<const T> (&matrices)[kMatrices], size_t begin,
+             size_t end) {
+    for (size_t m = 0; m < kMatrices; ++m) {
+      rows_[m] = matrices[m].Rows(begin, 0);
+    }
+    left_ = end - begin;
+  }
+
+  HWY_INLINE void operator()() const {
+    constexpr size_t kCacheLine = 64 / sizeof(T);
+    for (size_t i = 0; i < kRows && left_ > 0; ++i, --left_) {
+      Unroll<kMatrices>([&](auto m) HWY_ATTR __attribute__((always_inline)) {
+        const T* const row = rows_[m].data;
+        const T* const end = row + rows_[m].cols;
+        for (const T* at = row; at < end; at += kCacheLine) hwy::Prefetch(at);
+        rows_[m].data += rows_[m].stride;
+      });
+    }
+  }
+
+ private:
+  mutable MatrixView<const T> rows_[kMatrices];
+  mutable size_t left_ = 0;
+};
 
 // to = scale * from; the padding becomes zero.
 template <typename T>

@@ -17,6 +17,7 @@
 
 #include "attention/kernels/additive_recurrence-inl.h"
 #include "attention/kernels/exp-inl.h"
+#include "attention/kernels/lanes-inl.h"
 #include "attention/kernels/staged_tile-inl.h"
 #include "attention/kernels/vector_decay_recurrence.h"
 #include "hwy/highway.h"
@@ -109,64 +110,90 @@ class DecayBlock {
     for (size_t c = 0; c < Padded<T>(key_dim_); ++c) {
       bonus[c] = reads_first() && c < key_dim_ ? a_.bonus[c] : T{1};
     }
-    if (reads_first()) {
-      ComputeScores<true>(rows);
-    } else {
-      ComputeScores<false>(rows);
+    Transpose(k, rows, key_dim_, decayed_keys_);
+    for (size_t keys = 0; keys < rows; keys += hn::Lanes(d)) {
+      for (size_t queries = keys / kQueries * kQueries; queries < rows;
+           queries += kQueries) {
+        if (reads_first()) {
+          ComputeScores<true>(keys, queries, rows);
+        } else {
+          ComputeScores<false>(keys, queries, rows);
+        }
+      }
+    }
+    for (size_t t = 0; reads_first() && t < rows; ++t) {
+      auto sum = hn::Zero(d);
+      for (size_t c = 0; c < key_dim_; c += hn::Lanes(d)) {
+        const auto key =
+            hn::Mul(hn::Load(d, k.row(t) + c), hn::Load(d, bonus + c));
+        sum = hn::MulAdd(hn::Load(d, q.row(t) + c), key, sum);
+      }
+      scores.row(t)[t] = hn::GetLane(hn::SumOfLanes(d, sum));
     }
   }
 
   // S = diag(total) S + sum_j k_to_end_j v_j^T.
-  HWY_NOINLINE void AddKeysTo(Tile<T> state, size_t rows) const {
+  template <class Meanwhile = Nothing>
+  HWY_NOINLINE void AddKeysTo(Tile<T> state, size_t rows,
+                              const Meanwhile& meanwhile = {}) const {
     Mix<Part::kAll>(key_dim_, value_dim_, CrossProduct<T, Ignore>(),
                     ColumnsTimes(k_to_end, v, rows),
-                    UpdateRows<T>{total, state});
+                    UpdateRows<T>{total, state}, meanwhile);
   }
 
   Tile<T> q, k, v;
   Tile<T> decay;         // e^g
   Tile<T> q_from_start;  // q times the decays between block start and read
   Tile<T> k_to_end;      // k times the decays after its token
-  Tile<T> scores;        // [query][key]; zero or NaN where key > query
+  Tile<T> scores;        // [query][key]; unspecified where key > query
   T* total = nullptr;    // product of the block's decays, by key dimension
   T* bonus = nullptr;    // weight of the token itself; 1 if it reads last
 
  private:
+  // Queries whose scores are in registers at once.
+  static constexpr size_t kQueries = 8;
+  static_assert(kBlockTokens % kQueries == 0);
+
+  // Scores of queries [query, query + kQueries) with a vector of keys.
   // decayed_keys_[c][j] is k_jc decayed up to the token that reads it: lanes
-  // are keys, so that a score needs no sum over lanes.
+  // are keys, so that a score needs no sum over lanes. Keys after the token
+  // wait as they are.
   template <bool kReadsFirst>
-  void ComputeScores(size_t rows) {
+  HWY_NOINLINE void ComputeScores(size_t key, size_t query, size_t rows) {
     const hn::ScalableTag<T> d;
     using V = hn::VFromD<decltype(d)>;
-    for (size_t first = 0; first < rows; first += hn::Lanes(d)) {
-      for (size_t c = 0; c < key_dim_; ++c) {
-        hn::Store(hn::Zero(d), d, decayed_keys_.row(c) + first);
-      }
-      const V lane = hn::Add(hn::Iota(d, 0), hn::Set(d, static_cast<T>(first)));
-      for (size_t i = 0; i < rows; ++i) {
-        const auto own = hn::Eq(lane, hn::Set(d, static_cast<T>(i)));
-        V sum = hn::Zero(d);
-        for (size_t c = 0; c < key_dim_; ++c) {
-          T* const at = decayed_keys_.row(c) + first;
-          const V query = hn::Set(d, q.row(i)[c]);
-          const V key = hn::Set(d, k.row(i)[c]);
-          const V before = hn::Load(d, at);
-          const V after = hn::IfThenElse(
-              own, key, hn::Mul(before, hn::Set(d, decay.row(i)[c])));
-          hn::Store(after, d, at);
-          V read = after;
-          if constexpr (kReadsFirst) {
-            read =
-                hn::IfThenElse(own, hn::Mul(key, hn::Set(d, bonus[c])), before);
-          }
-          sum = hn::MulAdd(query, read, sum);
+    decltype(hn::FirstN(d, 0)) earlier[kQueries];
+    V sums[kQueries];
+    Unroll<kQueries>([&](auto x) HWY_ATTR {
+      const size_t i = query + x;
+      earlier[x] = hn::FirstN(d, i < key ? 0 : i - key);
+      sums[x] = hn::Zero(d);
+    });
+    // Copies, which the stores below cannot alias.
+    const T* weights = q.row(query);
+    const T* factors = decay.row(query);
+    const size_t stride = q.stride, key_stride = decayed_keys_.stride;
+    T* at = decayed_keys_.data + key;
+    for (const T* const end = weights + key_dim_; weights < end;
+         ++weights, ++factors, at += key_stride) {
+      V keys = hn::Load(d, at);
+      Unroll<kQueries>([&](auto x) HWY_ATTR __attribute__((always_inline)) {
+        const V weight = hn::Set(d, weights[x * stride]);
+        const V factor = hn::Set(d, factors[x * stride]);
+        if constexpr (kReadsFirst) {
+          sums[x] = hn::MulAdd(weight, keys, sums[x]);
         }
-        hn::Store(sum, d, scores.row(i) + first);
-      }
-      for (size_t i = rows; i < Padded<T>(rows); ++i) {
-        hn::Store(hn::Zero(d), d, scores.row(i) + first);
-      }
+        keys = hn::IfThenElse(earlier[x], hn::Mul(keys, factor), keys);
+        if constexpr (!kReadsFirst) {
+          sums[x] = hn::MulAdd(weight, keys, sums[x]);
+        }
+      });
+      hn::Store(keys, d, at);
     }
+    Unroll<kQueries>([&](auto x) HWY_ATTR {
+      hn::Store(query + x < rows ? sums[x] : hn::Zero(d), d,
+                scores.row(query + x) + key);
+    });
   }
 
   const VectorDecayRecurrence<T>& a_;

@@ -10,6 +10,8 @@
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 // After foreach_target.h.
 #include "attention/kernels/additive_recurrence-inl.h"
+#include "attention/kernels/additive_step-inl.h"
+#include "attention/kernels/exp-inl.h"
 #include "attention/kernels/lanes-inl.h"
 #include "attention/kernels/staged_tile-inl.h"
 #include "attention/kernels/vector_decay_block-inl.h"
@@ -21,11 +23,46 @@ namespace HWY_NAMESPACE {
 namespace recurrence {
 namespace hn = hwy::HWY_NAMESPACE;
 
+// chunk = 1. Where the states are saved, each step writes the next of them.
+template <typename T>
+void RunVectorTokens(const VectorDecayRecurrence<T>& a, T* state,
+                     MatrixView<T> o, T* saved) {
+  const hn::ScalableTag<T> d;
+  const size_t length = a.q.rows, key_dim = a.q.cols, value_dim = a.v.cols;
+  const size_t size = key_dim * value_dim;
+  T* decays = nullptr;
+  LayOutScratch<T>(
+      [&](const auto& take) { decays = take(Padded<T>(key_dim)); });
+  if (saved != nullptr) std::copy_n(state, size, saved);
+  const T* from = saved == nullptr ? state : saved;
+  for (size_t t = 0; t < length; ++t) {
+    const bool saves = saved != nullptr && t + 1 < length;
+    T* to = saves ? saved + (t + 1) * size : state;
+    const T* g = a.log_decay.row(t);
+    ForEachVector(d, key_dim, [&](size_t c, const auto& lanes) HWY_ATTR {
+      hn::Store(FastExpNonPositive(d, lanes.Load(g + c)), d, decays + c);
+    });
+    const Token<T> token{
+        a.q.row(t),      a.k.row(t), a.v.row(t), a.scale, {from, value_dim},
+        {to, value_dim}, o.row(t),   T{1},       decays,  a.bonus};
+    if (a.bonus == nullptr) {
+      StepState<Step::kVectorDecay, T>(token, key_dim, value_dim);
+    } else {
+      StepState<Step::kReadsFirst, T>(token, key_dim, value_dim);
+    }
+    from = to;
+  }
+}
+
 template <typename T>
 void RunVectorForward(const VectorDecayRecurrence<T>& a, T* state,
                       MatrixView<T> o, T* saved) {
   const size_t length = a.q.rows, key_dim = a.q.cols, value_dim = a.v.cols;
+  if (length > 0 && std::min(a.chunk, length) == 1) {
+    return RunVectorTokens(a, state, o, saved);
+  }
   DecayBlock<T> block(a);
+  Prefetcher<T, 1, 5> ahead;
   Tile<T> s;
   LayOutScratch<T>([&](const auto& take) {
     block.LayOut(take);
@@ -41,6 +78,8 @@ void RunVectorForward(const VectorDecayRecurrence<T>& a, T* state,
     const size_t end = std::min(length, chunk + step);
     for (size_t begin = chunk; begin < end; begin += kBlockTokens) {
       const size_t rows = std::min(kBlockTokens, end - begin);
+      ahead.Start({a.k, a.v, a.log_decay, a.q, o}, begin + rows,
+                  std::min(length, begin + rows + kBlockTokens));
       block.LoadKeys(begin, rows);
       block.LoadQueries(begin, rows, a.scale);
       Mix<Part::kLower>(
@@ -48,8 +87,8 @@ void RunVectorForward(const VectorDecayRecurrence<T>& a, T* state,
           CrossProduct<T, Ignore>{RowsTimes(block.q_from_start, s, key_dim),
                                   nullptr, Ignore()},
           RowsTimes(block.scores, block.v, rows),
-          StoreInside<T>{o.Rows(begin, rows), false, T{1}});
-      block.AddKeysTo(s, rows);
+          StoreInside<T>{o.Rows(begin, rows), false, T{1}}, ahead);
+      block.AddKeysTo(s, rows, ahead);
     }
   }
   Unstage(s, {state, key_dim, value_dim});

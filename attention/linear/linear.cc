@@ -42,14 +42,20 @@ class LinearOperator : public Operator {
     const Dims& d = call->dims;
     const DType dtype = call->output.dtype();
     AdditiveHeads a = Recurrence(*call);
-    a.query = Features(call->inputs[kQuery], call->arena);
-    a.key = Features(call->inputs[kKey], call->arena);
+    a.query = call->inputs[kQuery];
+    a.key = call->inputs[kKey];
+    a.elu_features = !call->keep;
+    if (call->keep) {
+      a.query = Features(a.query, call->arena);
+      a.key = Features(a.key, call->arena);
+    }
+    a.divide = true;
+    a.eps = kEps;
     const Tensor denominator =
         Tensor(call->arena, dtype, {d.batch, d.heads, d.length});
     Tensor states;
     AdditiveHeadsForward(a, call->state, call->output, denominator, call->arena,
                          call->keep ? &states : nullptr);
-    DivideByDenominator(call->output, denominator, kEps);
     if (call->keep) call->saved = {a.query, a.key, states, denominator};
     return absl::OkStatus();
   }

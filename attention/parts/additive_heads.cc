@@ -28,6 +28,9 @@ kernels::AdditiveRecurrence<T> OneHead(const AdditiveHeads& a, int64_t b,
   head.scale = static_cast<T>(a.scale);
   head.chunk = static_cast<size_t>(a.chunk);
   head.normaliser = a.normaliser;
+  head.elu_features = a.elu_features;
+  head.divide = a.divide;
+  head.eps = static_cast<T>(a.eps);
   return head;
 }
 

@@ -25,6 +25,11 @@ struct AdditiveHeads {
   double scale = 1;
   int64_t chunk = 64;  // tokens a block
   bool normaliser = false;
+  // Of the forward alone: query and key stand for elu + 1 of them; output is
+  // divided by denominator + eps.
+  bool elu_features = false;
+  bool divide = false;
+  double eps = 0;
   kernels::ThreadPool* pool = nullptr;
 };
 
@@ -36,10 +41,10 @@ int64_t ChunkOf(Form form, int64_t length, int64_t chunked);
 std::unique_ptr<DenseState> NewAdditiveState(const Dims& dims, int64_t key_dim,
                                              bool normaliser, DType dtype);
 
-// Writes the numerators to output [batch, length, heads, value_dim] and, with a
-// normaliser, the denominators to denominator [batch, heads, length]. state is
-// advanced; null starts from zero. saved, if not null, receives what the
-// backward needs, in memory from arena.
+// Writes the numerators (quotients) to output [batch, length, heads, value_dim]
+// and, with a normaliser, the denominators to denominator [batch, heads,
+// length]. state is advanced; null starts from zero. saved, if not null,
+// receives what the backward needs, in memory from arena.
 void AdditiveHeadsForward(const AdditiveHeads& a, State* state,
                           const Tensor& output, const Tensor& denominator,
                           Arena* arena, Tensor* saved);

@@ -26,19 +26,6 @@ void ForEachToken(const Tensor& denominator, const Visit& visit) {
 
 }  // namespace
 
-void DivideByDenominator(const Tensor& output, const Tensor& denominator,
-                         double eps) {
-  DispatchDType(output.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    const int64_t dim = output.dim(3);
-    ForEachToken(denominator, [&](int64_t row, int64_t i) {
-      const T inverse = 1 / (denominator.data<T>()[i] + static_cast<T>(eps));
-      T* o = output.data<T>() + row * dim;
-      for (int64_t c = 0; c < dim; ++c) o[c] *= inverse;
-    });
-  });
-}
-
 QuotientGradient DivideByDenominatorBackward(const Tensor& output,
                                              const Tensor& denominator,
                                              const Tensor& d_output, double eps,

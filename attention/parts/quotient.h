@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Dividing a recurrence's numerators by its normaliser: o = num / (den + eps),
-// and the gradient of that.
+// The gradient of dividing a recurrence's numerators by its normaliser,
+// o = num / (den + eps).
 
 #ifndef MNEME_ATTENTION_PARTS_QUOTIENT_H_
 #define MNEME_ATTENTION_PARTS_QUOTIENT_H_
@@ -10,17 +10,13 @@
 
 namespace mneme {
 
-// output [batch, length, heads, dim] /= denominator [batch, heads, length] +
-// eps, in place.
-void DivideByDenominator(const Tensor& output, const Tensor& denominator,
-                         double eps);
-
 struct QuotientGradient {
   Tensor d_numerator;    // [batch, length, heads, dim]: d_o / (den + eps)
   Tensor d_denominator;  // [batch, heads, length]: -(d_o . o) / (den + eps)
 };
 
-// output is the quotient. The results live in the arena.
+// output [batch, length, heads, dim] is the quotient, denominator [batch,
+// heads, length]. The results live in the arena.
 QuotientGradient DivideByDenominatorBackward(const Tensor& output,
                                              const Tensor& denominator,
                                              const Tensor& d_output, double eps,

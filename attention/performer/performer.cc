@@ -119,11 +119,12 @@ class PerformerOperator : public Operator {
     });
     const Tensor denominator(call->arena, a.key.dtype(),
                              {d.batch, d.heads, d.length});
+    a.divide = true;
+    a.eps = kTiny;
     Tensor states;
     AdditiveHeadsForward(a, state == nullptr ? nullptr : state->part(kMemory),
                          call->output, denominator, call->arena,
                          call->keep ? &states : nullptr);
-    DivideByDenominator(call->output, denominator, kTiny);
     if (call->keep) {
       call->saved = {a.query, a.key, a.log_decay, states, denominator};
     }
