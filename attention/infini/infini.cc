@@ -212,7 +212,8 @@ class InfiniOperator : public Operator {
     cost.flops = tokens * (2 * keys * (d.key_dim + d.value_dim) +
                            (delta_ ? 3 : 2) * memory);
     cost.exps = tokens * (keys + (delta_ ? 3 : 2) * d.key_dim);
-    cost.bytes = sizeof(float) * tokens * 2 * (d.key_dim + d.value_dim);
+    cost.bytes =
+        sizeof(float) * (tokens * 2 * (d.key_dim + d.value_dim) + d.heads);
     return cost;
   }
 

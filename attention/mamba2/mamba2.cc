@@ -123,7 +123,7 @@ class Mamba2Operator : public Operator {
     // dt x, dt a and d x; queries and keys are read once for all heads.
     cost.flops += tokens * d.heads * (3.0 * d.value_dim + 1);
     cost.bytes -= sizeof(float) * tokens * (d.heads - 1) * 2 * d.key_dim;
-    cost.bytes += sizeof(float) * tokens * d.heads;
+    cost.bytes += sizeof(float) * (tokens + 2) * d.heads;  // dt, a and d
     return cost;
   }
 

@@ -150,18 +150,32 @@ void AdditiveHeadsBackward(const AdditiveHeads& a, const Tensor& saved,
   });
 }
 
+double CausalPairs(int64_t length, int64_t block) {
+  const double whole = length / block, rest = length % block;
+  return (whole * block * (block + 1) + rest * (rest + 1)) / 2;
+}
+
 Cost AdditiveHeadsCost(const Dims& dims, int64_t key_dim, int64_t chunk,
                        bool decay, bool normaliser) {
-  const double tokens =
-      static_cast<double>(dims.batch) * dims.heads * dims.length;
+  const double heads = static_cast<double>(dims.batch) * dims.heads;
+  const double tokens = heads * dims.length;
+  const double pairs = heads * CausalPairs(dims.length, chunk);
+  const double chunks = heads * ((dims.length + chunk - 1) / chunk);
   const double k = key_dim, v = dims.value_dim + (normaliser ? 1 : 0);
-  const double c = std::min<double>(chunk, dims.length);
   Cost cost;
   // Scores and their product with values over the causal half of a chunk, then
   // the chunk's read of and write to the state.
-  cost.flops = tokens * ((c + 1) * (k + v) + 4 * k * v);
-  cost.exps = decay ? tokens * (c + 1) / 2 : 0;
-  cost.bytes = sizeof(float) * tokens * (2 * k + 2 * v + 2 * k * v / c);
+  cost.flops = pairs * 2 * (k + v) + tokens * 4 * k * v;
+  if (decay) {
+    // Decays are made of the tokens' own, e^g: between two tokens of a chunk
+    // by one product, and used by another; what is read from the state and the
+    // keys that go there fade by the token, the state by the chunk.
+    cost.flops += 2 * (pairs - tokens) + tokens * (k + v) + chunks * k * v;
+    cost.exps = tokens;
+  }
+  // Inputs and outputs, and states by the chunk.
+  cost.bytes = sizeof(float) *
+               (tokens * (2 * k + 2 * dims.value_dim) + chunks * 2 * k * v);
   return cost;
 }
 

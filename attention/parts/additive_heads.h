@@ -56,8 +56,13 @@ void AdditiveHeadsBackward(const AdditiveHeads& a, const Tensor& saved,
                            const Tensor& d_query, const Tensor& d_key,
                            const Tensor& d_value, const Tensor& d_log_decay);
 
+// Pairs of a token and one not after it, both in one block, when `length`
+// tokens are cut into blocks.
+double CausalPairs(int64_t length, int64_t block);
+
 // FLOPs, exponentials and bytes of a forward with states of key_dim x
-// value_dim.
+// value_dim. decay: one for each token and head, whose bytes are the caller's
+// to add.
 Cost AdditiveHeadsCost(const Dims& dims, int64_t key_dim, int64_t chunk,
                        bool decay, bool normaliser);
 

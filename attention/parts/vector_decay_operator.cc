@@ -127,16 +127,17 @@ int64_t VectorDecayOperator::StateBytes(const Dims& d) const {
 }
 
 Cost VectorDecayOperator::ForwardCost(const Dims& d, Form form) const {
-  const double tokens = static_cast<double>(d.batch) * d.heads * d.length;
+  const double heads = static_cast<double>(d.batch) * d.heads;
+  const double tokens = heads * d.length;
   const double k = d.key_dim, v = d.value_dim;
-  const double c = ChunkOf(form, d.length, chunk_);
   // Blocks of the kernel: scores cost a decay and a product per key dimension.
-  const double block = std::min({16.0, c, static_cast<double>(d.length)});
+  const int64_t block = std::min<int64_t>(16, ChunkOf(form, d.length, chunk_));
   Cost cost;
-  cost.flops = tokens * ((block + 1) / 2 * (3 * k + 2 * v) + 4 * k * v + 5 * k);
+  cost.flops = heads * CausalPairs(d.length, block) * (3 * k + 2 * v) +
+               tokens * (4 * k * v + 5 * k);
   cost.exps = tokens * k;
-  cost.bytes = sizeof(float) *
-               (tokens * (3 * k + 2 * v) + 2.0 * d.batch * d.heads * k * v);
+  cost.bytes = sizeof(float) * (tokens * (3 * k + 2 * v) + heads * 2 * k * v +
+                                (rule_.bonus ? d.heads * k : 0));
   return cost;
 }
 

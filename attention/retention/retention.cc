@@ -68,8 +68,10 @@ class RetentionOperator : public Operator {
   }
 
   Cost ForwardCost(const Dims& dims, Form form) const override {
-    return AdditiveHeadsCost(dims, dims.key_dim,
-                             ChunkOf(form, dims.length, chunk_), true, false);
+    Cost cost = AdditiveHeadsCost(
+        dims, dims.key_dim, ChunkOf(form, dims.length, chunk_), true, false);
+    cost.exps = dims.heads;  // every token of a head fades alike
+    return cost;
   }
 
   absl::Status Reference(const OperatorCall& call) const override {
