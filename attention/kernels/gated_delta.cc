@@ -23,10 +23,12 @@ namespace hn = hwy::HWY_NAMESPACE;
 // One token of the recurrence.
 template <typename T>
 struct Token {
-  const T* q;
+  const T* faded_k;  // e^g k, as S'^T k = S^T (e^g k)
+  const T* faded_q;
   const T* k;
   const T* v;
-  const T* factor;  // e^g
+  const T* factor;  // e^g, a row's every `stride` entries; unused if constant
+  size_t stride;
   T beta, scale;
   T q_dot_k;
   MatrixView<T> state;
@@ -36,7 +38,7 @@ struct Token {
 // kVectors vectors of the state's columns, in two passes: what they answer to
 // key and query, then the correction. As S_t differs from S'_t by a rank one,
 // o = s (S'^T q + (q . k) u).
-template <size_t kVectors, class D, class Access, typename T>
+template <bool kDecay, size_t kVectors, class D, class Access, typename T>
 HWY_INLINE void StepColumns(D d, const Token<T>& x, size_t col,
                             const Access& access) {
   using V = hn::VFromD<D>;
@@ -48,10 +50,9 @@ HWY_INLINE void StepColumns(D d, const Token<T>& x, size_t col,
   });
   for (size_t r = 0; r < x.state.rows; ++r) {
     const T* row = x.state.row(r) + col;
-    const V factor = hn::Set(d, x.factor[r]);
-    const V k = hn::Set(d, x.k[r]), q = hn::Set(d, x.q[r]);
+    const V k = hn::Set(d, x.faded_k[r]), q = hn::Set(d, x.faded_q[r]);
     Unroll<kVectors>([&](auto i) HWY_ATTR {
-      const V s = hn::Mul(factor, access.Load(row + i * lanes));
+      const V s = access.Load(row + i * lanes);
       u[i] = hn::NegMulAdd(k, s, u[i]);
       to_query[i] = hn::MulAdd(q, s, to_query[i]);
     });
@@ -61,48 +62,65 @@ HWY_INLINE void StepColumns(D d, const Token<T>& x, size_t col,
     const V o = hn::MulAdd(hn::Set(d, x.q_dot_k), u[i], to_query[i]);
     access.Store(hn::Mul(hn::Set(d, x.scale), o), x.o + col + i * lanes);
   });
+  const T* factor = x.factor;
   for (size_t r = 0; r < x.state.rows; ++r) {
     T* row = x.state.row(r) + col;
-    const V factor = hn::Set(d, x.factor[r]), k = hn::Set(d, x.k[r]);
+    const V k = hn::Set(d, x.k[r]);
     Unroll<kVectors>([&](auto i) HWY_ATTR {
-      const V s = hn::Mul(factor, access.Load(row + i * lanes));
+      V s = access.Load(row + i * lanes);
+      if constexpr (kDecay) s = hn::Mul(hn::Set(d, *factor), s);
       access.Store(hn::MulAdd(k, u[i], s), row + i * lanes);
     });
+    factor += x.stride;
   }
 }
 
 // All columns, in strips as wide as the registers allow: the rows of a state
 // are contiguous. The token is passed by value, as vector stores might alias it
 // anywhere else.
-template <typename T>
+template <bool kDecay, typename T>
 HWY_NOINLINE void StepToken(Token<T> x) {
   const hn::ScalableTag<T> d;
   const AllLanes<decltype(d)> all;
   const size_t lanes = hn::Lanes(d), cols = x.state.cols;
   size_t col = 0;
   for (; col + 4 * lanes <= cols; col += 4 * lanes) {
-    StepColumns<4>(d, x, col, all);
+    StepColumns<kDecay, 4>(d, x, col, all);
   }
   for (; col + 2 * lanes <= cols; col += 2 * lanes) {
-    StepColumns<2>(d, x, col, all);
+    StepColumns<kDecay, 2>(d, x, col, all);
   }
-  for (; col + lanes <= cols; col += lanes) StepColumns<1>(d, x, col, all);
+  for (; col + lanes <= cols; col += lanes) {
+    StepColumns<kDecay, 1>(d, x, col, all);
+  }
   if (col < cols) {
-    StepColumns<1>(d, x, col, FirstLanes<decltype(d)>{cols - col});
+    StepColumns<kDecay, 1>(d, x, col, FirstLanes<decltype(d)>{cols - col});
   }
 }
 
+// faded holds 2 key_dim entries.
 template <typename T>
-HWY_FLATTEN HWY_NOINLINE void Step(const GatedDelta<T>& a, size_t t,
-                                   const T* factor, MatrixView<T> state, T* o) {
-  const hn::ScalableTag<T> d;
+HWY_NOINLINE void Step(const GatedDelta<T>& a, size_t t, BlockDecay<T>& decay,
+                       MatrixView<T> state, T* faded, T* o) {
+  const size_t n = state.rows;
   const T *q = a.q.row(t), *k = a.k.row(t);
-  const T q_dot_k = SumVectors(
-      d, state.rows, [&](auto sum, size_t c, const auto& lanes) HWY_ATTR {
-        return hn::MulAdd(lanes.Load(q + c), lanes.Load(k + c), sum);
-      });
-  StepToken<T>(
-      {q, k, a.v.row(t), factor, *a.beta.row(t), a.scale, q_dot_k, state, o});
+  Token<T> x{k,
+             q,
+             k,
+             a.v.row(t),
+             decay.Factors(t),
+             decay.uniform() ? size_t{0} : size_t{1},
+             *a.beta.row(t),
+             a.scale,
+             DotRows(q, k, n),
+             state,
+             o};
+  if (!decay.decays()) return StepToken<false>(x);
+  decay.Apply(k, T{1}, x.factor, faded);
+  decay.Apply(q, T{1}, x.factor, faded + n);
+  x.faded_k = faded;
+  x.faded_q = faded + n;
+  StepToken<true>(x);
 }
 
 template <typename T>
@@ -111,8 +129,11 @@ void RunForward(const GatedDelta<T>& a, T* state_data, MatrixView<T> o,
   const size_t length = a.q.rows;
   const MatrixView<T> state(state_data, a.q.cols, a.v.cols);
   Block<T> block(a);
-  recurrence::LayOutScratch<T>([&](const auto& take) { block.LayOut(take); });
-  block.Initialise();
+  T* faded = nullptr;
+  recurrence::LayOutScratch<T>([&](const auto& take) {
+    block.LayOut(take);
+    faded = take(2 * state.rows);
+  });
   for (size_t chunk = 0; chunk < length;) {
     const size_t end = std::min(length, chunk + std::min(a.chunk, length));
     if (saved != nullptr) {
@@ -121,7 +142,7 @@ void RunForward(const GatedDelta<T>& a, T* state_data, MatrixView<T> o,
     for (size_t begin = chunk; begin < end; begin += kBlock) {
       const size_t rows = std::min(kBlock, end - begin);
       if (rows == 1) {
-        Step(a, begin, block.Factors(begin), state, o.row(begin));
+        Step(a, begin, block.decay(), state, faded, o.row(begin));
       } else {
         block.Start(begin, rows, state);
         block.Substitute(o);

@@ -43,7 +43,6 @@ class Backward {
   void Run() {
     if (length_ == 0) return;
     recurrence::LayOutScratch<T>([&](const auto& take) { LayOut(take); });
-    block_.Initialise();
     for (size_t i = (length_ + chunk_ - 1) / chunk_; i-- > 0;) {
       RunChunk(i * chunk_, std::min(length_, (i + 1) * chunk_),
                saved_ + i * StateSize());
@@ -96,6 +95,7 @@ class Backward {
     constexpr Transpose kNo = Transpose::kNo, kYes = Transpose::kYes;
     const size_t rows = block_.rows();
     const MatrixView<T> d_reads = d_reads_.Rows(0, 2 * rows);
+    block_.decay().Spread();
     for (size_t i = 0; i < rows; ++i) {
       std::copy_n(d_o_.row(begin + i), value_dim_, d_reads.row(rows + i));
     }
@@ -111,10 +111,10 @@ class Backward {
     Product<T>(kNo, kYes, block_.update(), d_state_, d_key_end_.Rows(0, rows));
     if (block_.decays()) {
       for (size_t r = 0; r < key_dim_; ++r) {
-        d_total_[r] = block_.total()[r] *
+        d_total_[r] = block_.decay().total()[r] *
                       DotRows(state.row(r), d_state_.row(r), value_dim_);
       }
-      ScaleStateRows(block_.total(), d_state_);
+      ScaleStateRows(block_.decay().total(), d_state_);
     }
     Product<T>(kYes, kNo, block_.readers(), d_reads, d_state_, T{1});
     BackToTokens(begin);
@@ -174,14 +174,14 @@ class Backward {
     const auto d_row = [&](size_t i) { return d_readers_.row(i) + c; };
     const auto d_query = [&](size_t i) { return d_readers_.row(rows + i) + c; };
     for (size_t i = 0; i < rows; ++i) {
-      const V decay = lanes.Load(block_.from_start(i) + c);
+      const V decay = lanes.Load(block_.decay().from_start(i) + c);
       lanes.Store(hn::Mul(decay, lanes.Load(d_row(i))), d_row(i));
       lanes.Store(hn::Mul(decay, lanes.Load(d_query(i))), d_query(i));
     }
     V d_end = block_.decays() ? lanes.Load(d_total_ + c) : hn::Zero(d);
     for (size_t j = 0; j < rows; ++j) {
       const V key = lanes.Load(block_.k(j) + c);
-      V d_column = hn::Mul(lanes.Load(block_.to_end(j) + c),
+      V d_column = hn::Mul(lanes.Load(block_.decay().to_end(j) + c),
                            lanes.Load(d_key_end_.row(j) + c));
       d_end = hn::MulAdd(key, d_column, d_end);
       V d_score = hn::Set(d, d_scores_(rows + j, j));
@@ -190,7 +190,7 @@ class Backward {
           d_score, hn::Mul(scale, lanes.Load(block_.q(j) + c)), d_column);
       V decay = hn::Set(d, 1);
       for (size_t i = j + 1; i < rows; ++i) {
-        decay = hn::Mul(decay, lanes.Load(block_.factor(i) + c));
+        decay = hn::Mul(decay, lanes.Load(block_.decay().factor(i) + c));
         const V decayed = hn::Mul(decay, key);
         const V d_key_score = hn::Set(d, d_scores_(i, j));
         d_score = hn::Set(d, d_scores_(rows + i, j));

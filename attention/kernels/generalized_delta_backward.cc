@@ -57,7 +57,6 @@ class GeneralizedBackward {
   void Run() {
     if (length_ == 0) return;
     recurrence::LayOutScratch<T>([&](const auto& take) { LayOut(take); });
-    block_.Initialise();
     for (size_t i = (length_ + chunk_ - 1) / chunk_; i-- > 0;) {
       RunChunk(i * chunk_, std::min(length_, (i + 1) * chunk_),
                saved_ + i * StateSize());
@@ -143,8 +142,8 @@ class GeneralizedBackward {
     const hn::ScalableTag<T> d;
     const size_t rows = block_.rows();
     const MatrixView<T> d_v = gradients_.d_v;
-    const MatrixView<T>&a_b = block_.a_b(), &a_k = block_.a_k();
-    const MatrixView<T>&q_b = block_.q_b(), &q_k = block_.q_k();
+    const MatrixView<T> a_b = block_.a_b(), a_k = block_.a_k();
+    const MatrixView<T> q_b = block_.q_b(), q_k = block_.q_k();
     ForEachVector(d, value_dim_, [&](size_t c, const auto& lanes) HWY_ATTR {
       for (size_t j = rows; j-- > 0;) {
         const auto d_o_j = lanes.Load(d_reads_.row(rows + j) + c);
