@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the delta rules (gated_delta.h, generalized_delta.h) share: the decays
-// of a block of up to 16 tokens, by key dimension, and small matrix products.
+// of a block of up to 16 tokens, by key dimension, the scores of its tokens
+// with one another, small matrix products, and the way back through the blocks.
 //
 // Decays are products of the factors e^g in [0, 1], never quotients or
 // differences of sums: nothing overflows, and a hard reset (g = -inf) is exact.
@@ -296,6 +297,46 @@ struct BlockScores {
     }
   }
 };
+
+// The states before the blocks of a chunk.
+template <typename T, class Take>
+T* TakeBlockStates(const Take& take, size_t chunk, size_t state_size) {
+  return take((chunk + kBlock - 1) / kBlock * state_size);
+}
+
+// How a backward passes through a sequence: chunks last to first. From the
+// state saved before a chunk those before its blocks are computed again; then
+// run(begin, state) is called for the blocks, last to first, where `block` is
+// that block after Start and Substitute, and state is the one before it. saved
+// holds a state for each chunk, states those of TakeBlockStates.
+template <typename T, class Block, class Run>
+void ForEachBlockBackwards(size_t length, size_t chunk, const T* saved,
+                           size_t key_dim, size_t value_dim, T* states,
+                           Block* block, const Run& run) {
+  const size_t size = key_dim * value_dim;
+  for (size_t i = (length + chunk - 1) / chunk; i-- > 0;) {
+    const size_t begin = i * chunk, end = std::min(length, begin + chunk);
+    const size_t blocks = (end - begin + kBlock - 1) / kBlock;
+    const auto state = [&](size_t b) {
+      return MatrixView<T>(states + b * size, key_dim, value_dim);
+    };
+    const auto recompute = [&](size_t b) {
+      const size_t first = begin + b * kBlock;
+      block->Start(first, std::min(kBlock, end - first), state(b));
+      block->Substitute(MatrixView<T>());
+    };
+    std::copy_n(saved + i * size, size, states);
+    for (size_t b = 0; b + 1 < blocks; ++b) {
+      recompute(b);
+      std::copy_n(state(b).data, size, state(b + 1).data);
+      block->Advance(state(b + 1));
+    }
+    for (size_t b = blocks; b-- > 0;) {
+      recompute(b);
+      run(begin + b * kBlock, state(b));
+    }
+  }
+}
 
 }  // namespace delta
 }  // namespace HWY_NAMESPACE
