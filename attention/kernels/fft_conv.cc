@@ -6,7 +6,6 @@
 #include <cmath>
 
 #include "attention/kernels/long_conv.h"
-#include "attention/kernels/vector_math.h"
 
 namespace mneme::kernels {
 namespace {
@@ -28,17 +27,6 @@ class OwnMatrix {
  public:
   OwnMatrix(size_t rows, size_t cols)
       : values_(rows * cols), view_(values_.data(), rows, cols) {}
-  // From and to matrices of at least as many rows.
-  void Add(MatrixView<const T> from) {
-    for (size_t r = 0; r < view_.rows; ++r) {
-      kernels::Add(from.row(r), view_.row(r), view_.row(r), view_.cols);
-    }
-  }
-  void AddTo(MatrixView<T> to) const {
-    for (size_t r = 0; r < view_.rows; ++r) {
-      kernels::Add(to.row(r), view_.row(r), to.row(r), view_.cols);
-    }
-  }
   MatrixView<T> view() { return view_; }
   MatrixView<const T> constant() const { return view_; }
   const std::vector<T>& values() const { return values_; }
@@ -47,6 +35,14 @@ class OwnMatrix {
   std::vector<T> values_;
   MatrixView<T> view_;
 };
+
+// to = from, of which there are at least as many rows.
+template <typename T>
+void Copy(MatrixView<const T> from, MatrixView<T> to) {
+  for (size_t r = 0; r < to.rows; ++r) {
+    std::copy_n(from.row(r), to.cols, to.row(r));
+  }
+}
 
 // to's rows are from's, last row first.
 template <typename T>
@@ -110,6 +106,8 @@ void Convolve(MatrixView<const T> h, size_t leaf, size_t first,
   const LongFft fft(FftSize(2 * leaf));
   std::vector<Spectra> blocks, sums;
   std::vector<std::vector<Spectra>> filters(kPanel / kTransformed);
+  OwnMatrix<T> own_taps(std::min(h.rows, rows + leaf), kPanel);
+  OwnMatrix<T> own_x(rows, kPanel), own_y(rows - first, kPanel);
   for (size_t channel = 0; channel < h.cols; channel += kPanel) {
     const size_t count = std::min(kPanel, h.cols - channel);
     // body(i, first, n) for the i-th few of them.
@@ -118,26 +116,28 @@ void Convolve(MatrixView<const T> h, size_t leaf, size_t first,
         body(c / kTransformed, c, std::min(kTransformed, count - c));
       }
     };
-    OwnMatrix<T> taps(std::min(h.rows, rows + leaf), count);
-    taps.Add(Columns(h, channel, count));
+    const MatrixView<T> taps = Columns(own_taps.view(), 0, count);
+    const MatrixView<T> x = Columns(own_x.view(), 0, count);
+    const MatrixView<T> y = Columns(own_y.view(), 0, count);
+    Copy(Columns(h, channel, count), taps);
     for_each_few([&](size_t i, size_t c, size_t n) {
       filters[i].resize(Blocks(rows, leaf) - 1);
       for (size_t p = 0; p < filters[i].size(); ++p) {
         const size_t begin = p * leaf;
-        const size_t end = std::min(begin + 2 * leaf, taps.view().rows);
-        fft.Transform(Columns(taps.constant().Rows(begin, end - begin), c, n),
+        const size_t end = std::min(begin + 2 * leaf, taps.rows);
+        fft.Transform(Columns<const T>(taps.Rows(begin, end - begin), c, n),
                       &filters[i][p]);
       }
     });
     for (const ConvSequence<T>& s : sequences) {
-      OwnMatrix<T> x(rows, count), y(rows - first, count);
-      x.Add(Columns(s.x, channel, count));
-      AddOwnBlocks(taps.constant(), leaf, x.constant(), first, y.view());
+      Copy(Columns(s.x, channel, count), x);
+      Copy(Columns(MatrixView<const T>(s.y), channel, count), y);
+      AddOwnBlocks<T>(taps, leaf, x, first, y);
       for_each_few([&](size_t i, size_t c, size_t n) {
-        AddEarlierBlocks(fft, leaf, filters[i], Columns(x.constant(), c, n),
-                         first, Columns(y.view(), c, n), &blocks, &sums);
+        AddEarlierBlocks<T>(fft, leaf, filters[i], Columns(x, c, n), first,
+                            Columns(y, c, n), &blocks, &sums);
       });
-      y.AddTo(Columns(s.y, channel, count));
+      Copy(MatrixView<const T>(y), Columns(s.y, channel, count));
     }
   }
 }
