@@ -237,10 +237,12 @@ struct BlockScores {
   MatrixView<const T> writers[kWriters];
   MatrixView<T> scores;
 
-  // Channels whose decayed writers are in registers, half of which they take,
-  // while a vector of columns j runs down the tokens.
+  // Channels whose decayed writers are at hand while a vector of columns j runs
+  // down the tokens: in half of 32 registers, or else in the first cache level,
+  // where more of them share the loads and stores of the sums.
   static constexpr size_t kChannels =
-      (HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL ? 16 : 8) / kWriters;
+      (HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL ? 16 : 32) /
+      kWriters;
 
   HWY_NOINLINE void Compute(const BlockDecay<T>& decay) const {
     const hn::CappedTag<T, kBlock> d;
