@@ -11,7 +11,7 @@
 // here. The bias is no more than a part of the filter's tap for the token
 // itself, and is computed as that.
 //
-// kParallel convolves by transforms down to blocks of 32 tokens, kChunked down
+// kParallel convolves by transforms down to blocks of 64 tokens, kChunked down
 // to blocks of `chunk`, below which SIMD sums are faster; both are causal to
 // the last bit (kernels/fft_conv.h). Gradients may see everything: a sequence
 // longer than those blocks takes one transform of twice its length. kRecurrent
@@ -44,7 +44,7 @@ using kernels::MatrixView;
 enum Input { kRead, kWrite, kValue, kFilter, kBias };
 enum Saved { kGated, kConvolved };
 
-constexpr int64_t kParallelBlock = 32;
+constexpr int64_t kParallelBlock = 64;
 constexpr int64_t kShortTaps = 3;
 
 int64_t Taps(const Dims& d) { return d.own.at('S'); }
@@ -116,18 +116,20 @@ class HyenaOperator : public Operator {
       // By head, so that all sequences share the transforms of its filter.
       kernels::ParallelFor(call->pool, d.heads, [&](size_t h, int) {
         const HeadFilter<T> filter(*call, h, tokens);
-        kernels::CausalFftConv<T> conv(filter.view(), block);
+        std::vector<kernels::ConvSequence<T>> sequences;
         for (int64_t b = 0; b < d.batch; ++b) {
-          const MatrixView<T> y = convolved.Sequence<T>(b, h);
           const MatrixView<const T> x =
               cache == nullptr ? gated.Sequence<T>(b, h) : cache->Keys<T>(b, h);
-          if (call->form != Form::kRecurrent) {
-            conv.Apply(x, before, y);
-            continue;
-          }
+          sequences.push_back({x, convolved.Sequence<T>(b, h)});
+        }
+        if (call->form != Form::kRecurrent) {
+          kernels::CausalFftConv(filter.view(), block, before, sequences);
+          return;
+        }
+        for (const kernels::ConvSequence<T>& s : sequences) {
           for (int64_t t = 0; t < d.length; ++t) {
-            kernels::LongConv(x.Rows(0, before + t + 1), filter.view(),
-                              before + t, y.Rows(t, 1));
+            kernels::LongConv(s.x.Rows(0, before + t + 1), filter.view(),
+                              before + t, s.y.Rows(t, 1));
           }
         }
       });
@@ -380,7 +382,7 @@ VariantDescriptor Describe() {
       OptionSpec::Real(
           "frequency", 1, 0.01, 1000,
           "of that network's sines at first: how wavy a filter is"),
-      OptionSpec::Int("chunk", 2048, 1, 65536,
+      OptionSpec::Int("chunk", 256, 1, 65536,
                       "tokens a block convolved without a transform in the "
                       "chunked form")};
   d.variations = {{{"chunk", "64"}, {"filter_width", "5"}}};

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the delta rules (gated_delta.h, generalized_delta.h) share: the decays
-// of a block of up to 16 tokens, by key dimension, and small matrix products.
+// of a block of up to 16 tokens, by key dimension, the scores of its tokens
+// with one another, small matrix products, and the way back through the blocks.
 //
 // Decays are products of the factors e^g in [0, 1], never quotients or
 // differences of sums: nothing overflows, and a hard reset (g = -inf) is exact.
@@ -21,6 +22,7 @@
 #include "attention/kernels/exp-inl.h"
 #include "attention/kernels/gemm-inl.h"
 #include "attention/kernels/lanes-inl.h"
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -54,6 +56,33 @@ HWY_NOINLINE void ScaleStateRows(const T* factors, MatrixView<T> m) {
   }
 }
 
+// What std::fill_n does, which is compiled for no SIMD target and may take a
+// cycle an entry.
+template <typename T>
+HWY_INLINE void Fill(T value, size_t n, T* to) {
+  const hn::ScalableTag<T> d;
+  const auto all = hn::Set(d, value);
+  ForEachVector(d, n, [&](size_t c, const auto& lanes) HWY_ATTR {
+    lanes.Store(all, to + c);
+  });
+}
+
+template <typename T>
+HWY_INLINE void PrefetchRow(const T* row, size_t n) {
+  constexpr size_t kLine = 64 / sizeof(T);
+  for (size_t c = 0; c < n; c += kLine) hwy::Prefetch(row + c);
+}
+
+// y = scale * x, n entries.
+template <typename T>
+HWY_INLINE void ScaleEntries(const T* x, T scale, size_t n, T* y) {
+  const hn::ScalableTag<T> d;
+  const auto s = hn::Set(d, scale);
+  ForEachVector(d, n, [&](size_t c, const auto& lanes) HWY_ATTR {
+    lanes.Store(hn::Mul(s, lanes.Load(x + c)), y + c);
+  });
+}
+
 // y = scale * x * decay, n entries.
 template <typename T>
 void DecayToken(const T* x, T scale, const T* decay, size_t n, T* y) {
@@ -73,8 +102,9 @@ HWY_FLATTEN HWY_NOINLINE T DotRows(const T* x, const T* y, size_t n) {
   });
 }
 
-// Rows are key_dim factors in [0, 1]. Use: LayOut, Initialise, and then Start
-// for each block or Factors for each single token.
+// Row i of a block's decays is key_dim factors in [0, 1], or one where all key
+// dimensions fade alike. Use: LayOut, and then Start for each block or Factors
+// for each single token.
 template <typename T>
 class BlockDecay {
  public:
@@ -92,18 +122,15 @@ class BlockDecay {
     to_end_ = matrix(kBlock);
   }
 
-  void Initialise() {
-    // Without decay these stay.
-    for (const MatrixView<T>& m : {factor_, from_start_, to_end_}) {
-      std::fill_n(m.data, m.rows * m.cols, T{1});
-    }
-  }
-
   bool decays() const { return log_decay_.data != nullptr; }
+  // Whether one factor is that of all key dimensions.
+  bool uniform() const { return log_decay_.cols == 1; }
 
-  // Token t's factors alone.
+  // Token t's factors alone: key_dim of them, or one if uniform(). Null without
+  // decay.
   const T* Factors(size_t t) {
-    if (decays()) ComputeFactors(t, 1);
+    if (!decays()) return nullptr;
+    ComputeFactors(t, 1);
     return factor_.data;
   }
 
@@ -111,7 +138,35 @@ class BlockDecay {
     rows_ = rows;
     if (!decays()) return;
     ComputeFactors(begin, rows);
-    MultiplyFactors();
+    const hn::ScalableTag<T> d;
+    if (uniform()) {
+      MultiplyFactors(hn::CappedTag<T, 1>(), 0,
+                      AllLanes<hn::CappedTag<T, 1>>());
+    } else {
+      ForEachVector(d, key_dim_, [&](size_t c, const auto& lanes) HWY_ATTR {
+        MultiplyFactors(d, c, lanes);
+      });
+    }
+  }
+
+  // Makes rows of what was one factor, or none: then all below are key_dim
+  // long. Valid until the next Start.
+  void Spread() {
+    if (decays() && !uniform()) return;
+    for (const MatrixView<T>& m : {factor_, from_start_, to_end_}) {
+      for (size_t r = 0; r < m.rows; ++r) {
+        Fill(decays() ? m.row(r)[0] : T{1}, key_dim_, m.row(r));
+      }
+    }
+  }
+
+  // y = scale * x * decay, key_dim entries; decay is one of the rows below.
+  void Apply(const T* x, T scale, const T* decay, T* y) const {
+    if (uniform()) {
+      ScaleEntries(x, scale * decay[0], key_dim_, y);
+    } else {
+      DecayToken(x, scale, decay, key_dim_, y);
+    }
   }
 
   // e^g; and the products of it from the block's start up to and including a
@@ -129,8 +184,8 @@ class BlockDecay {
     for (size_t i = 0; i < rows; ++i) {
       T* factor = factor_.row(i);
       const T* g = log_decay_.row(begin + i);
-      if (log_decay_.cols == 1) {
-        std::fill_n(factor, key_dim_, recurrence::DecayFactor(g, 0));
+      if (uniform()) {
+        *factor = recurrence::DecayFactor(g, 0);
         continue;
       }
       ForEachVector(d, key_dim_, [&](size_t c, const auto& lanes) HWY_ATTR {
@@ -139,22 +194,24 @@ class BlockDecay {
     }
   }
 
-  HWY_NOINLINE void MultiplyFactors() {
+  // Column by column, so that products stay in registers.
+  template <class D, class Lanes>
+  HWY_INLINE void MultiplyFactors(D d, size_t c, const Lanes& lanes) {
+    const auto next = [&](hn::VFromD<D> product, size_t i) HWY_ATTR {
+      return recurrence::FlushSubnormals(
+          d, hn::Mul(product, lanes.Load(factor_.row(i) + c)));
+    };
+    auto product = hn::Set(d, T{1});
+    lanes.Store(product, from_start_.row(0) + c);
     for (size_t i = 0; i < rows_; ++i) {
-      Chain(from_start_.row(i), factor_.row(i), from_start_.row(i + 1));
+      product = next(product, i);
+      lanes.Store(product, from_start_.row(i + 1) + c);
     }
-    std::fill_n(to_end_.row(rows_ - 1), key_dim_, T{1});
-    for (size_t i = rows_ - 1; i-- > 0;) {
-      Chain(to_end_.row(i + 1), factor_.row(i + 1), to_end_.row(i));
+    product = hn::Set(d, T{1});
+    for (size_t i = rows_; i-- > 0;) {
+      lanes.Store(product, to_end_.row(i) + c);
+      if (i > 0) product = next(product, i);
     }
-  }
-
-  void Chain(const T* product, const T* factor, T* next) const {
-    const hn::ScalableTag<T> d;
-    ForEachVector(d, key_dim_, [&](size_t c, const auto& lanes) HWY_ATTR {
-      const auto x = hn::Mul(lanes.Load(product + c), lanes.Load(factor + c));
-      lanes.Store(recurrence::FlushSubnormals(d, x), next + c);
-    });
   }
 
   const MatrixView<const T> log_decay_;
@@ -164,6 +221,124 @@ class BlockDecay {
   MatrixView<T> from_start_;  // row 0 is before the first token: ones
   MatrixView<T> to_end_;
 };
+
+// The scores of a block's tokens where every channel has its own decay. Two
+// readers of each token meet the kWriters writers of all tokens up to it: with
+// y_j a writer and d_ij the decay from token j to i,
+//
+//   scores(i, j)        = first_i . y_j d_ij,   j < i,
+//   scores(rows + i, j) = second_i . y_j d_ij,  j <= i,
+//
+// or, with kBeforeDecay, d_{i-1,j} in the first line; in columns w * kBlock + j
+// for the w-th writer; entries further right are unspecified.
+template <typename T, size_t kWriters, bool kBeforeDecay>
+struct BlockScores {
+  MatrixView<const T> first, second;  // [rows, key_dim]
+  MatrixView<const T> writers[kWriters];
+  MatrixView<T> scores;
+
+  // Channels whose decayed writers are at hand while a vector of columns j runs
+  // down the tokens: in half of 32 registers, or else in the first cache level,
+  // where more of them share the loads and stores of the sums.
+  static constexpr size_t kChannels =
+      (HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL ? 16 : 32) /
+      kWriters;
+
+  HWY_NOINLINE void Compute(const BlockDecay<T>& decay) const {
+    const hn::CappedTag<T, kBlock> d;
+    const size_t key_dim = first.cols;
+    for (size_t col = 0; col < first.rows; col += hn::Lanes(d)) {
+      size_t c = 0;
+      for (; c + kChannels <= key_dim; c += kChannels) {
+        AddChannels<kChannels>(d, decay, col, c);
+      }
+      for (; c < key_dim; ++c) AddChannels<1>(d, decay, col, c);
+    }
+  }
+
+ private:
+  // The share of kCount channels. Lanes of later tokens are zero until j = i,
+  // so that not even a NaN of theirs is seen.
+  template <size_t kCount, class D>
+  HWY_INLINE void AddChannels(D d, const BlockDecay<T>& decay, size_t col,
+                              size_t c) const {
+    using V = hn::VFromD<D>;
+    const size_t rows = first.rows;
+    V decayed[kWriters][kCount];
+    Unroll<kWriters>([&](auto w) HWY_ATTR {
+      Unroll<kCount>([&](auto n) HWY_ATTR { decayed[w][n] = hn::Zero(d); });
+    });
+    for (size_t i = col; i < rows; ++i) {
+      const auto self = hn::Eq(hn::Iota(d, static_cast<T>(col)),
+                               hn::Set(d, static_cast<T>(i)));
+      const T *x1 = first.row(i) + c, *x2 = second.row(i) + c;
+      const T* factor = decay.factor(i) + c;
+      T *to1 = scores.row(i) + col, *to2 = scores.row(rows + i) + col;
+      V sum1[kWriters], sum2[kWriters];
+      Unroll<kWriters>([&](auto w) HWY_ATTR {
+        const size_t at = w * kBlock;
+        sum1[w] = c == 0 ? hn::Zero(d) : hn::Load(d, to1 + at);
+        sum2[w] = c == 0 ? hn::Zero(d) : hn::Load(d, to2 + at);
+      });
+      Unroll<kCount>([&](auto n) HWY_ATTR {
+        const V f = hn::Set(d, factor[n]);
+        const V x1_n = hn::Set(d, x1[n]), x2_n = hn::Set(d, x2[n]);
+        Unroll<kWriters>([&](auto w) HWY_ATTR {
+          const V old = decayed[w][n], faded = hn::Mul(old, f);
+          sum1[w] = hn::MulAdd(x1_n, kBeforeDecay ? old : faded, sum1[w]);
+          decayed[w][n] =
+              hn::IfThenElse(self, hn::Set(d, writers[w].row(i)[c + n]), faded);
+          sum2[w] = hn::MulAdd(x2_n, decayed[w][n], sum2[w]);
+        });
+      });
+      Unroll<kWriters>([&](auto w) HWY_ATTR {
+        const size_t at = w * kBlock;
+        hn::Store(sum1[w], d, to1 + at);
+        hn::Store(sum2[w], d, to2 + at);
+      });
+    }
+  }
+};
+
+// The states before the blocks of a chunk.
+template <typename T, class Take>
+T* TakeBlockStates(const Take& take, size_t chunk, size_t state_size) {
+  return take((chunk + kBlock - 1) / kBlock * state_size);
+}
+
+// How a backward passes through a sequence: chunks last to first. From the
+// state saved before a chunk those before its blocks are computed again; then
+// run(begin, state) is called for the blocks, last to first, where `block` is
+// that block after Start and Substitute, and state is the one before it. saved
+// holds a state for each chunk, states those of TakeBlockStates.
+template <typename T, class Block, class Run>
+void ForEachBlockBackwards(size_t length, size_t chunk, const T* saved,
+                           size_t key_dim, size_t value_dim, T* states,
+                           Block* block, const Run& run) {
+  const size_t size = key_dim * value_dim;
+  for (size_t i = (length + chunk - 1) / chunk; i-- > 0;) {
+    const size_t begin = i * chunk, end = std::min(length, begin + chunk);
+    const size_t blocks = (end - begin + kBlock - 1) / kBlock;
+    const auto state = [&](size_t b) {
+      return MatrixView<T>(states + b * size, key_dim, value_dim);
+    };
+    const auto recompute = [&](size_t b) {
+      const size_t first = begin + b * kBlock;
+      block->Start(first, std::min(kBlock, end - first), state(b));
+      block->Substitute(MatrixView<T>());
+    };
+    std::copy_n(saved + i * size, size, states);
+    for (size_t b = 0; b + 1 < blocks; ++b) {
+      recompute(b);
+      std::copy_n(state(b).data, size, state(b + 1).data);
+      block->Advance(state(b + 1));
+    }
+    for (size_t b = blocks; b-- > 0;) {
+      recompute(b);
+      run(begin + b * kBlock, state(b));
+    }
+  }
+}
 
 }  // namespace delta
 }  // namespace HWY_NAMESPACE

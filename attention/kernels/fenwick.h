@@ -45,17 +45,25 @@ class Fenwick {
     return std::min<int64_t>(level, levels_ - 1);
   }
 
-  // The buckets of all tokens before a position, latest first, levels rising.
-  std::vector<Bucket> Before(int64_t position) const {
-    std::vector<Bucket> buckets;
+  // visit(bucket) for the buckets of all tokens before a position, latest
+  // first, levels rising.
+  template <typename Visit>
+  void ForEachBefore(int64_t position, const Visit& visit) const {
     for (int64_t end = position; end > 0;) {
       int level = 1;
       while (level < top_ && (end >> (level - 1)) % 2 == 0) ++level;
       const int64_t begin =
           level == top_ ? 0 : end - (int64_t{1} << (level - 1));
-      buckets.push_back({level, begin, end});
+      visit(Bucket{level, begin, end});
       end = begin;
     }
+  }
+
+  // The same as a list.
+  std::vector<Bucket> Before(int64_t position) const {
+    std::vector<Bucket> buckets;
+    ForEachBefore(position,
+                  [&](const Bucket& bucket) { buckets.push_back(bucket); });
     return buckets;
   }
 

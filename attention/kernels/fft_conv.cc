@@ -4,19 +4,21 @@
 
 #include <algorithm>
 #include <cmath>
-#include <kissfft/kissfft.hh>
 
 #include "attention/kernels/long_conv.h"
 
 namespace mneme::kernels {
 namespace {
 
-using Complex = std::complex<double>;
+// Channels that are copied next to each other, a cache line of float, as rows
+// far apart are slow to read and compete for cache sets; and those of them that
+// go through all transforms together, a vector, so that the spectra of some
+// 10,000 rows fit the cache.
+constexpr size_t kPanel = 16, kTransformed = 8;
 
-// Without the care that operator* takes of products of infinities.
-Complex Product(Complex a, Complex b) {
-  return {a.real() * b.real() - a.imag() * b.imag(),
-          a.real() * b.imag() + a.imag() * b.real()};
+template <typename E>
+MatrixView<E> Columns(MatrixView<E> x, size_t first, size_t count) {
+  return {x.data + first, x.rows, count, x.stride};
 }
 
 // A matrix in memory of its own, zero at first.
@@ -34,6 +36,14 @@ class OwnMatrix {
   MatrixView<T> view_;
 };
 
+// to = from, of which there are at least as many rows.
+template <typename T>
+void Copy(MatrixView<const T> from, MatrixView<T> to) {
+  for (size_t r = 0; r < to.rows; ++r) {
+    std::copy_n(from.row(r), to.cols, to.row(r));
+  }
+}
+
 // to's rows are from's, last row first.
 template <typename T>
 void Reverse(MatrixView<const T> from, MatrixView<T> to) {
@@ -45,169 +55,110 @@ void Reverse(MatrixView<const T> from, MatrixView<T> to) {
 // Textbook work of a real transform.
 double FftFlops(double size) { return 2.5 * size * std::log2(size); }
 
-// Of `rows` rows with one another, without the transforms of the filter.
-double BlockFlops(size_t rows, size_t leaf) {
-  if (rows <= leaf) return static_cast<double>(rows) * (rows + 1);
-  size_t half = leaf;
-  while (2 * half < rows) half *= 2;
-  const size_t rest = rows - half;
-  // A few rows directly, or two transforms and a product of bins.
-  const double size = FftSize(2 * half);
-  const double across =
-      rest <= leaf ? 2.0 * half * rest : 2 * FftFlops(size) + 3 * size;
-  return BlockFlops(half, leaf) + across + BlockFlops(rest, leaf);
+size_t Blocks(size_t rows, size_t leaf) { return (rows + leaf - 1) / leaf; }
+
+// What blocks give to themselves.
+template <typename T>
+void AddOwnBlocks(MatrixView<const T> h, size_t leaf, MatrixView<const T> x,
+                  size_t first, MatrixView<T> y) {
+  for (size_t begin = first / leaf * leaf; begin < x.rows; begin += leaf) {
+    const size_t end = std::min(begin + leaf, x.rows);
+    const size_t from = std::max(begin, first);
+    LongConv(x.Rows(begin, end - begin), h, from - begin,
+             y.Rows(from - first, end - from));
+  }
+}
+
+// What earlier blocks give to rows [first, end) of some channels.
+template <typename T>
+void AddEarlierBlocks(const LongFft& fft, size_t leaf,
+                      const std::vector<Spectra>& filter, MatrixView<const T> x,
+                      size_t first, MatrixView<T> y,
+                      std::vector<Spectra>* blocks,
+                      std::vector<Spectra>* sums) {
+  const size_t earlier = filter.size();
+  blocks->resize(earlier);
+  for (size_t j = 0; j < earlier; ++j) {
+    fft.Transform(x.Rows(j * leaf, leaf), &(*blocks)[j]);
+  }
+  const size_t from_block = std::max<size_t>(1, first / leaf);
+  fft.Convolve(filter, *blocks, from_block, earlier, sums);
+  for (size_t i = from_block; i <= earlier; ++i) {
+    const size_t begin = i * leaf, from = std::max(begin, first);
+    const size_t end = std::min(begin + leaf, x.rows);
+    // Of the 3 leaf - 1 rows of the product those wrap around that no one asks
+    // for: the last ones, onto the first.
+    fft.AddInverse((*sums)[i - from_block], leaf + from - begin,
+                   y.Rows(from - first, end - from));
+  }
+}
+
+template <typename T>
+void Convolve(MatrixView<const T> h, size_t leaf, size_t first,
+              const std::vector<ConvSequence<T>>& sequences) {
+  if (sequences.empty()) return;
+  const size_t rows = sequences[0].x.rows;
+  // A few outputs, as when a token is decoded, are not worth a transform.
+  if (rows - first <= leaf) {
+    for (const ConvSequence<T>& s : sequences) LongConv(s.x, h, first, s.y);
+    return;
+  }
+  const LongFft fft(FftSize(2 * leaf));
+  std::vector<Spectra> blocks, sums;
+  std::vector<std::vector<Spectra>> filters(kPanel / kTransformed);
+  OwnMatrix<T> own_taps(std::min(h.rows, rows + leaf), kPanel);
+  OwnMatrix<T> own_x(rows, kPanel), own_y(rows - first, kPanel);
+  for (size_t channel = 0; channel < h.cols; channel += kPanel) {
+    const size_t count = std::min(kPanel, h.cols - channel);
+    // body(i, first, n) for the i-th few of them.
+    const auto for_each_few = [count](const auto& body) {
+      for (size_t c = 0; c < count; c += kTransformed) {
+        body(c / kTransformed, c, std::min(kTransformed, count - c));
+      }
+    };
+    const MatrixView<T> taps = Columns(own_taps.view(), 0, count);
+    const MatrixView<T> x = Columns(own_x.view(), 0, count);
+    const MatrixView<T> y = Columns(own_y.view(), 0, count);
+    Copy(Columns(h, channel, count), taps);
+    for_each_few([&](size_t i, size_t c, size_t n) {
+      filters[i].resize(Blocks(rows, leaf) - 1);
+      for (size_t p = 0; p < filters[i].size(); ++p) {
+        const size_t begin = p * leaf;
+        const size_t end = std::min(begin + 2 * leaf, taps.rows);
+        fft.Transform(Columns<const T>(taps.Rows(begin, end - begin), c, n),
+                      &filters[i][p]);
+      }
+    });
+    for (const ConvSequence<T>& s : sequences) {
+      Copy(Columns(s.x, channel, count), x);
+      Copy(Columns(MatrixView<const T>(s.y), channel, count), y);
+      AddOwnBlocks<T>(taps, leaf, x, first, y);
+      for_each_few([&](size_t i, size_t c, size_t n) {
+        AddEarlierBlocks<T>(fft, leaf, filters[i], Columns(x, c, n), first,
+                            Columns(y, c, n), &blocks, &sums);
+      });
+      Copy(MatrixView<const T>(y), Columns(s.y, channel, count));
+    }
+  }
 }
 
 }  // namespace
 
-size_t FftSize(size_t rows) {
-  size_t size = 4;
-  while (size < rows) size *= 2;
-  return size;
+void CausalFftConv(MatrixView<const float> h, size_t leaf, size_t first,
+                   const std::vector<ConvSequence<float>>& sequences) {
+  Convolve(h, leaf, first, sequences);
 }
-
-// A real column rides a complex transform of half its size.
-struct LongFft::Plan {
-  kissfft<double> forward, inverse;
-  Spectra turns;  // e^{2 pi i k / size}
-
-  explicit Plan(size_t size)
-      : forward(size / 2, false), inverse(size / 2, true) {
-    const double step = 2 * std::acos(-1.0) / static_cast<double>(size);
-    for (size_t k = 0; k < size / 2; ++k) {
-      turns.push_back(std::polar(1.0, step * static_cast<double>(k)));
-    }
-  }
-
-  template <typename T>
-  Spectra Transform(MatrixView<const T> x) const {
-    const size_t bins = turns.size();
-    Spectra result(bins * x.cols);
-    std::vector<double> column(2 * bins);
-    for (size_t c = 0; c < x.cols; ++c) {
-      for (size_t r = 0; r < x.rows; ++r) column[r] = x(r, c);
-      forward.transform_real(column.data(), &result[bins * c]);
-    }
-    return result;
-  }
-
-  template <typename T>
-  void AddInverse(const Spectra& spectra, size_t first, MatrixView<T> y) const {
-    const size_t bins = turns.size();
-    const double scale = 1 / static_cast<double>(bins);
-    Spectra halves(bins), pairs(bins);
-    for (size_t c = 0; c < y.cols; ++c) {
-      const Complex* in = &spectra[bins * c];
-      // Transforms of the even and of the odd rows, from which that of (even) +
-      // i (odd).
-      const double zero = in[0].real(), middle = in[0].imag();
-      halves[0] = {(zero + middle) / 2, (zero - middle) / 2};
-      for (size_t k = 1; k < bins; ++k) {
-        const Complex other = std::conj(in[bins - k]);
-        const Complex odd = Product((in[k] - other) * 0.5, turns[k]);
-        halves[k] = (in[k] + other) * 0.5 + Complex(-odd.imag(), odd.real());
-      }
-      inverse.transform(halves.data(), pairs.data());
-      for (size_t r = 0; r < y.rows; ++r) {
-        const Complex pair = pairs[(first + r) / 2];
-        const double value = (first + r) % 2 == 0 ? pair.real() : pair.imag();
-        y(r, c) += static_cast<T>(value * scale);
-      }
-    }
-  }
-};
-
-LongFft::LongFft(size_t size)
-    : size_(size), plan_(std::make_unique<Plan>(size)) {}
-LongFft::~LongFft() = default;
-
-Spectra LongFft::Transform(MatrixView<const float> x) const {
-  return plan_->Transform(x);
+void CausalFftConv(MatrixView<const double> h, size_t leaf, size_t first,
+                   const std::vector<ConvSequence<double>>& sequences) {
+  Convolve(h, leaf, first, sequences);
 }
-Spectra LongFft::Transform(MatrixView<const double> x) const {
-  return plan_->Transform(x);
-}
-
-void LongFft::MultiplyAdd(const Spectra& a, const Spectra& b,
-                          Spectra* sum) const {
-  sum->resize(a.size());
-  const size_t bins = size_ / 2;
-  for (size_t start = 0; start < a.size(); start += bins) {
-    // Bin 0 holds two real ones.
-    (*sum)[start] += Complex(a[start].real() * b[start].real(),
-                             a[start].imag() * b[start].imag());
-    for (size_t k = start + 1; k < start + bins; ++k) {
-      (*sum)[k] += Product(a[k], b[k]);
-    }
-  }
-}
-
-void LongFft::AddInverse(const Spectra& spectra, size_t first,
-                         MatrixView<float> y) const {
-  plan_->AddInverse(spectra, first, y);
-}
-void LongFft::AddInverse(const Spectra& spectra, size_t first,
-                         MatrixView<double> y) const {
-  plan_->AddInverse(spectra, first, y);
-}
-
-template <typename T>
-void CausalFftConv<T>::Apply(MatrixView<const T> x, size_t first,
-                             MatrixView<T> y) {
-  size_t size = leaf_;
-  while (size < x.rows) size *= 2;
-  Block({x, first, y}, 0, size);
-}
-
-// What rows [begin, begin + size) give to one another.
-template <typename T>
-void CausalFftConv<T>::Block(const Call& call, size_t begin, size_t size) {
-  const size_t end = std::min(begin + size, call.x.rows);
-  if (end <= std::max(begin, call.first)) return;
-  if (size <= leaf_) {
-    const size_t from = std::max(begin, call.first);
-    LongConv(call.x.Rows(begin, end - begin), h_, from - begin,
-             call.y.Rows(from - call.first, end - from));
-    return;
-  }
-  const size_t middle = begin + size / 2;
-  Block(call, begin, size / 2);
-  if (middle >= end) return;
-  Add(call, begin, middle, end);
-  Block(call, middle, size / 2);
-}
-
-// What rows [begin, middle) give to rows [middle, end).
-template <typename T>
-void CausalFftConv<T>::Add(const Call& call, size_t begin, size_t middle,
-                           size_t end) {
-  const size_t from = std::max(middle, call.first), half = middle - begin;
-  const MatrixView<const T> x = call.x.Rows(begin, half);
-  const MatrixView<T> y = call.y.Rows(from - call.first, end - from);
-  // A few outputs, as when a token is decoded, are not worth a transform.
-  if (y.rows <= leaf_) return LongConv(x, h_, from - begin, y);
-  Level& level = levels_[half];
-  if (level.fft == nullptr) {
-    // Of the half + 2 half - 1 rows of the product those wrap around that no
-    // one asks for: the last ones, onto the first.
-    level.fft = std::make_unique<LongFft>(FftSize(2 * half));
-    level.filter =
-        level.fft->Transform(h_.Rows(0, std::min(h_.rows, 2 * half)));
-  }
-  Spectra product;
-  level.fft->MultiplyAdd(level.fft->Transform(x), level.filter, &product);
-  level.fft->AddInverse(product, from - begin, y);
-}
-
-template class CausalFftConv<float>;
-template class CausalFftConv<double>;
 
 template <typename T>
 LongConvGradient<T>::LongConvGradient(MatrixView<const T> h, size_t direct)
     : h_(h), d_h_(h.rows * h.cols) {
   if (h.rows <= direct) return;
   fft_ = std::make_unique<LongFft>(FftSize(2 * h.rows));
-  filter_ = fft_->Transform(h);
+  fft_->Transform(h, &filter_);
 }
 
 template <typename T>
@@ -221,11 +172,12 @@ void LongConvGradient<T>::Sequence(MatrixView<const T> x,
     LongConv(x, backwards.constant(), 0, part.view());
     for (size_t i = 0; i < d_h_.size(); ++i) d_h_[i] += part.values()[i];
   } else {
-    const Spectra bins = fft_->Transform(backwards.constant());
-    Spectra product;
+    Spectra bins, of_x, product;
+    fft_->Transform(backwards.constant(), &bins);
+    fft_->Transform(x, &of_x);
     fft_->MultiplyAdd(bins, filter_, &product);
     fft_->AddInverse(product, 0, result.view());
-    fft_->MultiplyAdd(bins, fft_->Transform(x), &sum_);
+    fft_->MultiplyAdd(bins, of_x, &sum_);
   }
   Reverse(result.constant(), d_x);
 }
@@ -243,11 +195,15 @@ template class LongConvGradient<float>;
 template class LongConvGradient<double>;
 
 double CausalFftConvFlops(size_t rows, size_t leaf, size_t sequences) {
-  double filter = 0;
-  for (size_t half = 2 * leaf; half + leaf < rows; half *= 2) {
-    filter += FftFlops(FftSize(2 * half));
-  }
-  return filter + sequences * BlockFlops(rows, leaf);
+  const auto direct = [](double n) { return n * (n + 1); };
+  if (rows <= leaf) return sequences * direct(rows);
+  const double earlier = Blocks(rows, leaf) - 1, size = FftSize(2 * leaf);
+  // Transforms there and back, and four multiply-adds for each bin of each pair
+  // of blocks.
+  const double products = earlier * (earlier + 1) / 2 * 4 * size;
+  return earlier * FftFlops(size) +
+         sequences * (earlier * direct(leaf) + direct(rows - earlier * leaf) +
+                      2 * earlier * FftFlops(size) + products);
 }
 
 }  // namespace mneme::kernels

@@ -43,66 +43,69 @@ class Block {
       return MatrixView<T>(take(rows * cols), rows, cols);
     };
     decay_.LayOut(take);
-    key_end_ = matrix(kBlock, key_dim_);
+    tokens_ = matrix(2 * kBlock, key_dim_);
     readers_ = matrix(2 * kBlock, key_dim_);
+    key_end_ = matrix(kBlock, key_dim_);
     reads_ = matrix(2 * kBlock, value_dim_);
     error_ = matrix(kBlock, value_dim_);
     update_ = matrix(kBlock, value_dim_);
-    key_scores_ = matrix(kBlock, kBlock);
-    query_scores_ = matrix(kBlock, kBlock);
-    decayed_keys_ = take(key_dim_ * kBlock);
+    scores_ = matrix(2 * kBlock, kBlock);
   }
-
-  // To be called once after LayOut.
-  void Initialise() { decay_.Initialise(); }
-
-  // The factors e^g of one token, for Step.
-  const T* Factors(size_t t) { return decay_.Factors(t); }
 
   void Start(size_t begin, size_t rows, MatrixView<const T> state) {
     begin_ = begin;
     rows_ = rows;
     decay_.Start(begin, rows);
     for (size_t i = 0; i < rows; ++i) {
-      DecayToken(k(i), T{1}, from_start(i), key_dim_, readers_.row(i));
-      DecayToken(q(i), a_.scale, from_start(i), key_dim_,
-                 readers_.row(rows + i));
-      DecayToken(k(i), T{1}, to_end(i), key_dim_, key_end_.row(i));
+      ScaleEntries(k(i), T{1}, key_dim_, tokens_.row(i));
+      ScaleEntries(q(i), a_.scale, key_dim_, tokens_.row(rows + i));
+      const size_t later = begin + rows + i;
+      if (later < a_.q.rows) {
+        PrefetchRow(a_.k.row(later), key_dim_);
+        PrefetchRow(a_.q.row(later), key_dim_);
+        PrefetchRow(a_.v.row(later), value_dim_);
+        if (decays()) PrefetchRow(a_.log_decay.row(later), a_.log_decay.cols);
+      }
+    }
+    for (size_t i = 0; i < rows && decays(); ++i) {
+      const T *key = tokens_.row(i), *query = tokens_.row(rows + i);
+      const T* from_start = decay_.from_start(i);
+      decay_.Apply(key, T{1}, from_start, readers_.row(i));
+      decay_.Apply(query, T{1}, from_start, readers_.row(rows + i));
+      decay_.Apply(key, T{1}, decay_.to_end(i), key_end_.row(i));
     }
     Product<T>(Transpose::kNo, Transpose::kNo, readers(), state,
                reads_.Rows(0, 2 * rows));
-    Score();
+    if (decays() && !decay_.uniform()) {
+      BlockScores<T, 1, false>{tokens_.Rows(0, rows),
+                               tokens_.Rows(rows, rows),
+                               {tokens_.Rows(0, rows)},
+                               scores_}
+          .Compute(decay_);
+    } else {
+      Product<T>(Transpose::kNo, Transpose::kYes, tokens_.Rows(0, 2 * rows),
+                 tokens_.Rows(0, rows),
+                 {scores_.data, 2 * rows, rows, scores_.stride});
+      if (decays()) DecayScores();
+    }
   }
 
-  // e and u, and, unless null, o.
-  HWY_FLATTEN HWY_NOINLINE void Substitute(MatrixView<T> o) {
-    const hn::ScalableTag<T> d;
-    ForEachVector(d, value_dim_, [&](size_t c, const auto& lanes) HWY_ATTR {
-      for (size_t i = 0; i < rows_; ++i) {
-        const T* key_score = key_scores_.row(i);
-        const T* query_score = query_scores_.row(i);
-        auto error = hn::Sub(lanes.Load(v(i) + c), lanes.Load(Read(i) + c));
-        auto out = lanes.Load(Read(rows_ + i) + c);
-        for (size_t j = 0; j < i; ++j) {
-          const auto u = lanes.Load(update_.row(j) + c);
-          error = hn::NegMulAdd(hn::Set(d, key_score[j]), u, error);
-          out = hn::MulAdd(hn::Set(d, query_score[j]), u, out);
-        }
-        const auto u = hn::Mul(hn::Set(d, beta(i)), error);
-        lanes.Store(error, error_.row(i) + c);
-        lanes.Store(u, update_.row(i) + c);
-        if (o.data == nullptr) continue;
-        lanes.Store(hn::MulAdd(hn::Set(d, query_score[i]), u, out),
-                    o.row(begin_ + i) + c);
-      }
-    });
+  // u, and e or, unless null, o.
+  void Substitute(MatrixView<T> o) {
+    if (o.data == nullptr) {
+      SubstituteRows<false>(o);
+    } else {
+      SubstituteRows<true>(o);
+    }
   }
 
   // The state behind the block; state is the one before it on entry.
   void Advance(MatrixView<T> state) const {
-    if (decays()) ScaleStateRows(total(), state);
+    T fade = 1;
+    if (decays() && decay_.uniform()) fade = *decay_.total();
+    if (decays() && !decay_.uniform()) ScaleStateRows(decay_.total(), state);
     Product<T>(Transpose::kYes, Transpose::kNo, key_end(), update(), state,
-               T{1});
+               fade);
   }
 
   bool decays() const { return decay_.decays(); }
@@ -111,50 +114,76 @@ class Block {
   const T* k(size_t i) const { return a_.k.row(begin_ + i); }
   const T* v(size_t i) const { return a_.v.row(begin_ + i); }
   T beta(size_t i) const { return *a_.beta.row(begin_ + i); }
-  // See BlockDecay.
-  const T* factor(size_t i) const { return decay_.factor(i); }
-  const T* from_start(size_t i) const { return decay_.from_start(i); }
-  const T* to_end(size_t i) const { return decay_.to_end(i); }
-  const T* total() const { return decay_.total(); }
+  BlockDecay<T>& decay() { return decay_; }
+  const BlockDecay<T>& decay() const { return decay_; }
   // What reads S_in: k_i d_i, and after them s q_i d_i.
-  MatrixView<const T> readers() const { return readers_.Rows(0, 2 * rows_); }
-  MatrixView<const T> key_end() const { return key_end_.Rows(0, rows_); }
+  MatrixView<const T> readers() const {
+    return (decays() ? readers_ : tokens_).Rows(0, 2 * rows_);
+  }
+  MatrixView<const T> key_end() const {
+    return (decays() ? key_end_ : tokens_).Rows(0, rows_);
+  }
   MatrixView<const T> error() const { return error_.Rows(0, rows_); }
   MatrixView<const T> update() const { return update_.Rows(0, rows_); }
   // (i, j): k_i . k_j d_ij for j < i, s q_i . k_j d_ij for j <= i. Entries
   // further right are unspecified.
-  const MatrixView<T>& key_scores() const { return key_scores_; }
-  const MatrixView<T>& query_scores() const { return query_scores_; }
+  MatrixView<T> key_scores() const { return scores_.Rows(0, rows_); }
+  MatrixView<T> query_scores() const { return scores_.Rows(rows_, rows_); }
 
  private:
+  // Unrolled, so that the updates stay in registers and the chain from token to
+  // token is one multiply-add and one product long.
+  template <bool kOutput>
+  HWY_FLATTEN HWY_NOINLINE void SubstituteRows(MatrixView<T> o) {
+    const hn::ScalableTag<T> d;
+    using V = hn::VFromD<decltype(d)>;
+    const size_t rows = rows_;
+    const MatrixView<T> keys = key_scores(), queries = query_scores();
+    ForEachVector(d, value_dim_, [&](size_t c, const auto& lanes) HWY_ATTR {
+      V u[kBlock];
+      Unroll<kBlock>([&](auto i) HWY_ATTR {
+        u[i] = hn::Zero(d);
+        if (i >= rows) return;
+        V error = hn::Sub(lanes.Load(v(i) + c), lanes.Load(Read(i) + c));
+        const T* score = keys.row(i);
+        Unroll<i>([&](auto j) HWY_ATTR {
+          error = hn::NegMulAdd(hn::Set(d, score[j]), u[j], error);
+        });
+        u[i] = hn::Mul(hn::Set(d, beta(i)), error);
+        if constexpr (!kOutput) lanes.Store(error, error_.row(i) + c);
+        lanes.Store(u[i], update_.row(i) + c);
+      });
+      if constexpr (kOutput) {
+        Unroll<kBlock>([&](auto i) HWY_ATTR {
+          if (i >= rows) return;
+          V out = lanes.Load(Read(rows + i) + c);
+          const T* score = queries.row(i);
+          Unroll<i + 1>([&](auto j) HWY_ATTR {
+            out = hn::MulAdd(hn::Set(d, score[j]), u[j], out);
+          });
+          lanes.Store(out, o.row(begin_ + i) + c);
+        });
+      }
+    });
+  }
+
   const T* Read(size_t i) const { return reads_.row(i); }
 
-  // Both score matrices, a vector of columns j at a time. The lanes of
-  // decayed_keys_ hold k_j d_ij while i runs down the rows, beginning with k_i
-  // at j = i: later tokens are still zero, so that not even a NaN of theirs is
-  // seen.
-  HWY_NOINLINE void Score() {
+  // Score (i, j) *= d_ij, a vector of columns j at a time.
+  HWY_NOINLINE void DecayScores() {
     const hn::CappedTag<T, kBlock> d;
-    const size_t lanes = hn::Lanes(d);
-    for (size_t col = 0; col < rows_; col += lanes) {
-      std::fill_n(decayed_keys_, key_dim_ * lanes, T{0});
+    for (size_t col = 0; col < rows_; col += hn::Lanes(d)) {
+      auto decay = hn::Zero(d);
       for (size_t i = col; i < rows_; ++i) {
         const auto self = hn::Eq(hn::Iota(d, static_cast<T>(col)),
                                  hn::Set(d, static_cast<T>(i)));
-        const T *q_i = q(i), *k_i = k(i), *factor = this->factor(i);
-        auto key_score = hn::Zero(d), query_score = hn::Zero(d);
-        for (size_t c = 0; c < key_dim_; ++c) {
-          T* decayed = decayed_keys_ + c * lanes;
-          const auto key = hn::Set(d, k_i[c]);
-          const auto old = hn::Mul(hn::Load(d, decayed), hn::Set(d, factor[c]));
-          const auto all = hn::IfThenElse(self, key, old);
-          hn::Store(all, d, decayed);
-          key_score = hn::MulAdd(key, old, key_score);
-          query_score = hn::MulAdd(hn::Set(d, q_i[c]), all, query_score);
+        decay = recurrence::FlushSubnormals(
+            d, hn::Mul(decay, hn::Set(d, *decay_.factor(i))));
+        decay = hn::IfThenElse(self, hn::Set(d, T{1}), decay);
+        for (size_t r : {i, rows_ + i}) {
+          T* score = scores_.row(r) + col;
+          hn::Store(hn::Mul(decay, hn::Load(d, score)), d, score);
         }
-        hn::Store(key_score, d, key_scores_.row(i) + col);
-        hn::Store(hn::Mul(query_score, hn::Set(d, a_.scale)), d,
-                  query_scores_.row(i) + col);
       }
     }
   }
@@ -166,10 +195,10 @@ class Block {
   size_t rows_ = 0;
 
   BlockDecay<T> decay_;
-  MatrixView<T> key_end_, readers_, reads_;
+  MatrixView<T> tokens_;  // k, then s q
+  MatrixView<T> readers_, key_end_, reads_;
   MatrixView<T> error_, update_;
-  MatrixView<T> key_scores_, query_scores_;
-  T* decayed_keys_ = nullptr;
+  MatrixView<T> scores_;  // of keys with keys, then of queries with keys
 };
 
 }  // namespace delta

@@ -23,86 +23,151 @@ namespace hn = hwy::HWY_NAMESPACE;
 // One token of the recurrence.
 template <typename T>
 struct Token {
-  const T* q;
+  const T* faded_k;  // e^g k, as S'^T k = S^T (e^g k)
+  const T* faded_q;
   const T* k;
   const T* v;
-  const T* factor;  // e^g
+  const T* factor;  // e^g, a row's every `stride` entries; unused if constant
+  size_t stride;
   T beta, scale;
   T q_dot_k;
   MatrixView<T> state;
   T* o;
 };
 
-// kVectors vectors of the state's columns, in two passes: what they answer to
-// key and query, then the correction. As S_t differs from S'_t by a rank one,
-// o = s (S'^T q + (q . k) u).
-template <size_t kVectors, class D, class Access, typename T>
-HWY_INLINE void StepColumns(D d, const Token<T>& x, size_t col,
-                            const Access& access) {
-  using V = hn::VFromD<D>;
-  const size_t lanes = hn::Lanes(d);
+// kVectors vectors of the state's columns from `col` on: what they answered to
+// key and query, and then the correction.
+template <class V, size_t kVectors>
+struct Strip {
   V u[kVectors], to_query[kVectors];
+};
+
+template <size_t kVectors, class D, class Access, typename T>
+HWY_INLINE void ReadRow(D d, const Access& access, const T* row, T faded_k,
+                        T faded_q, Strip<hn::VFromD<D>, kVectors>& strip) {
+  const auto k = hn::Set(d, faded_k), q = hn::Set(d, faded_q);
   Unroll<kVectors>([&](auto i) HWY_ATTR {
-    u[i] = access.Load(x.v + col + i * lanes);
-    to_query[i] = hn::Zero(d);
+    const auto s = access.Load(row + i * hn::Lanes(d));
+    strip.u[i] = hn::NegMulAdd(k, s, strip.u[i]);
+    strip.to_query[i] = hn::MulAdd(q, s, strip.to_query[i]);
   });
-  for (size_t r = 0; r < x.state.rows; ++r) {
-    const T* row = x.state.row(r) + col;
-    const V factor = hn::Set(d, x.factor[r]);
-    const V k = hn::Set(d, x.k[r]), q = hn::Set(d, x.q[r]);
-    Unroll<kVectors>([&](auto i) HWY_ATTR {
-      const V s = hn::Mul(factor, access.Load(row + i * lanes));
-      u[i] = hn::NegMulAdd(k, s, u[i]);
-      to_query[i] = hn::MulAdd(q, s, to_query[i]);
-    });
+}
+
+template <bool kDecay, size_t kVectors, class D, class Access, typename T>
+HWY_INLINE void CorrectRow(D d, const Access& access, T* row, T key, T decay,
+                           const Strip<hn::VFromD<D>, kVectors>& strip) {
+  const auto k = hn::Set(d, key);
+  Unroll<kVectors>([&](auto i) HWY_ATTR {
+    auto s = access.Load(row + i * hn::Lanes(d));
+    if constexpr (kDecay) s = hn::Mul(hn::Set(d, decay), s);
+    access.Store(hn::MulAdd(k, strip.u[i], s), row + i * hn::Lanes(d));
+  });
+}
+
+template <size_t kVectors, class D, class Access, typename T>
+HWY_INLINE void BeginStrip(D d, const Token<T>& x, size_t col,
+                           const Access& access,
+                           Strip<hn::VFromD<D>, kVectors>& strip) {
+  Unroll<kVectors>([&](auto i) HWY_ATTR {
+    strip.u[i] = access.Load(x.v + col + i * hn::Lanes(d));
+    strip.to_query[i] = hn::Zero(d);
+  });
+}
+
+// u and the output. As S_t differs from S'_t by a rank one, o = s (S'^T q + (q
+// . k) u).
+template <size_t kVectors, class D, class Access, typename T>
+HWY_INLINE void EndStrip(D d, const Token<T>& x, size_t col,
+                         const Access& access,
+                         Strip<hn::VFromD<D>, kVectors>& strip) {
+  Unroll<kVectors>([&](auto i) HWY_ATTR {
+    strip.u[i] = hn::Mul(hn::Set(d, x.beta), strip.u[i]);
+    const auto o =
+        hn::MulAdd(hn::Set(d, x.q_dot_k), strip.u[i], strip.to_query[i]);
+    access.Store(hn::Mul(hn::Set(d, x.scale), o), x.o + col + i * hn::Lanes(d));
+  });
+}
+
+// The strips of kVectors vectors from *col on, of which there is one at least.
+// While one is corrected, which keeps the store port busy, the next one is
+// read.
+template <bool kDecay, size_t kVectors, class D, class Access, typename T>
+HWY_INLINE void StepStrips(D d, const Token<T>& x, const Access& access,
+                           size_t* col) {
+  using V = hn::VFromD<D>;
+  const size_t width = kVectors * hn::Lanes(d);
+  const size_t rows = x.state.rows, cols = x.state.cols;
+  const size_t row_stride = x.state.stride, factor_stride = x.stride;
+  Strip<V, kVectors> strip, next;
+  T* state = x.state.data + *col;
+  BeginStrip<kVectors>(d, x, *col, access, strip);
+  for (size_t r = 0; r < rows; ++r) {
+    ReadRow<kVectors>(d, access, state + r * row_stride, x.faded_k[r],
+                      x.faded_q[r], strip);
   }
-  Unroll<kVectors>([&](auto i) HWY_ATTR {
-    u[i] = hn::Mul(hn::Set(d, x.beta), u[i]);
-    const V o = hn::MulAdd(hn::Set(d, x.q_dot_k), u[i], to_query[i]);
-    access.Store(hn::Mul(hn::Set(d, x.scale), o), x.o + col + i * lanes);
-  });
-  for (size_t r = 0; r < x.state.rows; ++r) {
-    T* row = x.state.row(r) + col;
-    const V factor = hn::Set(d, x.factor[r]), k = hn::Set(d, x.k[r]);
-    Unroll<kVectors>([&](auto i) HWY_ATTR {
-      const V s = hn::Mul(factor, access.Load(row + i * lanes));
-      access.Store(hn::MulAdd(k, u[i], s), row + i * lanes);
-    });
+  EndStrip<kVectors>(d, x, *col, access, strip);
+  for (*col += width; *col + width <= cols; *col += width) {
+    BeginStrip<kVectors>(d, x, *col, access, next);
+    for (size_t r = 0; r < rows; ++r) {
+      T* const row = state + r * row_stride;
+      CorrectRow<kDecay, kVectors>(d, access, row, x.k[r],
+                                   kDecay ? x.factor[r * factor_stride] : T{1},
+                                   strip);
+      ReadRow<kVectors>(d, access, row + width, x.faded_k[r], x.faded_q[r],
+                        next);
+    }
+    EndStrip<kVectors>(d, x, *col, access, next);
+    strip = next;
+    state += width;
+  }
+  for (size_t r = 0; r < rows; ++r) {
+    CorrectRow<kDecay, kVectors>(d, access, state + r * row_stride, x.k[r],
+                                 kDecay ? x.factor[r * factor_stride] : T{1},
+                                 strip);
   }
 }
 
 // All columns, in strips as wide as the registers allow: the rows of a state
 // are contiguous. The token is passed by value, as vector stores might alias it
 // anywhere else.
-template <typename T>
+template <bool kDecay, typename T>
 HWY_NOINLINE void StepToken(Token<T> x) {
   const hn::ScalableTag<T> d;
   const AllLanes<decltype(d)> all;
   const size_t lanes = hn::Lanes(d), cols = x.state.cols;
   size_t col = 0;
-  for (; col + 4 * lanes <= cols; col += 4 * lanes) {
-    StepColumns<4>(d, x, col, all);
-  }
-  for (; col + 2 * lanes <= cols; col += 2 * lanes) {
-    StepColumns<2>(d, x, col, all);
-  }
-  for (; col + lanes <= cols; col += lanes) StepColumns<1>(d, x, col, all);
+  if (cols >= 4 * lanes) StepStrips<kDecay, 4>(d, x, all, &col);
+  if (cols >= col + 2 * lanes) StepStrips<kDecay, 2>(d, x, all, &col);
+  if (cols >= col + lanes) StepStrips<kDecay, 1>(d, x, all, &col);
   if (col < cols) {
-    StepColumns<1>(d, x, col, FirstLanes<decltype(d)>{cols - col});
+    const FirstLanes<decltype(d)> rest{cols - col};
+    StepStrips<kDecay, 1>(d, x, rest, &col);
   }
 }
 
+// faded holds 2 key_dim entries.
 template <typename T>
-HWY_FLATTEN HWY_NOINLINE void Step(const GatedDelta<T>& a, size_t t,
-                                   const T* factor, MatrixView<T> state, T* o) {
-  const hn::ScalableTag<T> d;
+HWY_NOINLINE void Step(const GatedDelta<T>& a, size_t t, BlockDecay<T>& decay,
+                       MatrixView<T> state, T* faded, T* o) {
+  const size_t n = state.rows;
   const T *q = a.q.row(t), *k = a.k.row(t);
-  const T q_dot_k = SumVectors(
-      d, state.rows, [&](auto sum, size_t c, const auto& lanes) HWY_ATTR {
-        return hn::MulAdd(lanes.Load(q + c), lanes.Load(k + c), sum);
-      });
-  StepToken<T>(
-      {q, k, a.v.row(t), factor, *a.beta.row(t), a.scale, q_dot_k, state, o});
+  Token<T> x{k,
+             q,
+             k,
+             a.v.row(t),
+             decay.Factors(t),
+             decay.uniform() ? size_t{0} : size_t{1},
+             *a.beta.row(t),
+             a.scale,
+             DotRows(q, k, n),
+             state,
+             o};
+  if (!decay.decays()) return StepToken<false>(x);
+  decay.Apply(k, T{1}, x.factor, faded);
+  decay.Apply(q, T{1}, x.factor, faded + n);
+  x.faded_k = faded;
+  x.faded_q = faded + n;
+  StepToken<true>(x);
 }
 
 template <typename T>
@@ -111,8 +176,11 @@ void RunForward(const GatedDelta<T>& a, T* state_data, MatrixView<T> o,
   const size_t length = a.q.rows;
   const MatrixView<T> state(state_data, a.q.cols, a.v.cols);
   Block<T> block(a);
-  recurrence::LayOutScratch<T>([&](const auto& take) { block.LayOut(take); });
-  block.Initialise();
+  T* faded = nullptr;
+  recurrence::LayOutScratch<T>([&](const auto& take) {
+    block.LayOut(take);
+    faded = take(2 * state.rows);
+  });
   for (size_t chunk = 0; chunk < length;) {
     const size_t end = std::min(length, chunk + std::min(a.chunk, length));
     if (saved != nullptr) {
@@ -121,7 +189,7 @@ void RunForward(const GatedDelta<T>& a, T* state_data, MatrixView<T> o,
     for (size_t begin = chunk; begin < end; begin += kBlock) {
       const size_t rows = std::min(kBlock, end - begin);
       if (rows == 1) {
-        Step(a, begin, block.Factors(begin), state, o.row(begin));
+        Step(a, begin, block.decay(), state, faded, o.row(begin));
       } else {
         block.Start(begin, rows, state);
         block.Substitute(o);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Chunks are taken last to first. From the state saved before a chunk those
-// before its blocks are computed again, then the blocks are differentiated,
-// last to first, while d_state becomes the gradient by ever earlier states.
+// Blocks are differentiated last to first, each after its state is computed
+// again from the one saved before its chunk, while d_state becomes the gradient
+// by ever earlier states.
 
 #include <algorithm>
 #include <cstddef>
@@ -43,23 +43,21 @@ class Backward {
   void Run() {
     if (length_ == 0) return;
     recurrence::LayOutScratch<T>([&](const auto& take) { LayOut(take); });
-    block_.Initialise();
-    for (size_t i = (length_ + chunk_ - 1) / chunk_; i-- > 0;) {
-      RunChunk(i * chunk_, std::min(length_, (i + 1) * chunk_),
-               saved_ + i * StateSize());
-    }
+    ForEachBlockBackwards(length_, chunk_, saved_, key_dim_, value_dim_,
+                          states_, &block_,
+                          [&](size_t begin, MatrixView<const T> state) {
+                            RunBlock(begin, state);
+                          });
   }
 
  private:
-  size_t StateSize() const { return key_dim_ * value_dim_; }
-
   template <class Take>
   void LayOut(const Take& take) {
     block_.LayOut(take);
     const auto matrix = [&](size_t rows, size_t cols) {
       return MatrixView<T>(take(rows * cols), rows, cols);
     };
-    states_ = take((chunk_ + kBlock - 1) / kBlock * StateSize());
+    states_ = TakeBlockStates<T>(take, chunk_, key_dim_ * value_dim_);
     d_update_ = matrix(kBlock, value_dim_);
     d_reads_ = matrix(2 * kBlock, value_dim_);
     d_scores_ = matrix(2 * kBlock, kBlock);
@@ -69,33 +67,11 @@ class Backward {
     d_total_ = take(key_dim_);
   }
 
-  MatrixView<T> State(size_t block) const {
-    return {states_ + block * StateSize(), key_dim_, value_dim_};
-  }
-
-  void RunChunk(size_t begin, size_t end, const T* saved) {
-    std::copy_n(saved, StateSize(), states_);
-    const size_t blocks = (end - begin + kBlock - 1) / kBlock;
-    for (size_t i = 0; i + 1 < blocks; ++i) {
-      Recompute(begin + i * kBlock, end, State(i));
-      std::copy_n(State(i).data, StateSize(), State(i + 1).data);
-      block_.Advance(State(i + 1));
-    }
-    for (size_t i = blocks; i-- > 0;) {
-      Recompute(begin + i * kBlock, end, State(i));
-      RunBlock(begin + i * kBlock, State(i));
-    }
-  }
-
-  void Recompute(size_t begin, size_t end, MatrixView<const T> state) {
-    block_.Start(begin, std::min(kBlock, end - begin), state);
-    block_.Substitute(MatrixView<T>());
-  }
-
   void RunBlock(size_t begin, MatrixView<const T> state) {
     constexpr Transpose kNo = Transpose::kNo, kYes = Transpose::kYes;
     const size_t rows = block_.rows();
     const MatrixView<T> d_reads = d_reads_.Rows(0, 2 * rows);
+    block_.decay().Spread();
     for (size_t i = 0; i < rows; ++i) {
       std::copy_n(d_o_.row(begin + i), value_dim_, d_reads.row(rows + i));
     }
@@ -111,10 +87,10 @@ class Backward {
     Product<T>(kNo, kYes, block_.update(), d_state_, d_key_end_.Rows(0, rows));
     if (block_.decays()) {
       for (size_t r = 0; r < key_dim_; ++r) {
-        d_total_[r] = block_.total()[r] *
+        d_total_[r] = block_.decay().total()[r] *
                       DotRows(state.row(r), d_state_.row(r), value_dim_);
       }
-      ScaleStateRows(block_.total(), d_state_);
+      ScaleStateRows(block_.decay().total(), d_state_);
     }
     Product<T>(kYes, kNo, block_.readers(), d_reads, d_state_, T{1});
     BackToTokens(begin);
@@ -174,14 +150,14 @@ class Backward {
     const auto d_row = [&](size_t i) { return d_readers_.row(i) + c; };
     const auto d_query = [&](size_t i) { return d_readers_.row(rows + i) + c; };
     for (size_t i = 0; i < rows; ++i) {
-      const V decay = lanes.Load(block_.from_start(i) + c);
+      const V decay = lanes.Load(block_.decay().from_start(i) + c);
       lanes.Store(hn::Mul(decay, lanes.Load(d_row(i))), d_row(i));
       lanes.Store(hn::Mul(decay, lanes.Load(d_query(i))), d_query(i));
     }
     V d_end = block_.decays() ? lanes.Load(d_total_ + c) : hn::Zero(d);
     for (size_t j = 0; j < rows; ++j) {
       const V key = lanes.Load(block_.k(j) + c);
-      V d_column = hn::Mul(lanes.Load(block_.to_end(j) + c),
+      V d_column = hn::Mul(lanes.Load(block_.decay().to_end(j) + c),
                            lanes.Load(d_key_end_.row(j) + c));
       d_end = hn::MulAdd(key, d_column, d_end);
       V d_score = hn::Set(d, d_scores_(rows + j, j));
@@ -190,7 +166,7 @@ class Backward {
           d_score, hn::Mul(scale, lanes.Load(block_.q(j) + c)), d_column);
       V decay = hn::Set(d, 1);
       for (size_t i = j + 1; i < rows; ++i) {
-        decay = hn::Mul(decay, lanes.Load(block_.factor(i) + c));
+        decay = hn::Mul(decay, lanes.Load(block_.decay().factor(i) + c));
         const V decayed = hn::Mul(decay, key);
         const V d_key_score = hn::Set(d, d_scores_(i, j));
         d_score = hn::Set(d, d_scores_(rows + i, j));

@@ -11,8 +11,9 @@
 #define MNEME_ATTENTION_KERNELS_GENERALIZED_DELTA_INL_H_
 #endif
 
-#include <algorithm>
+#include <array>
 #include <cstddef>
+#include <type_traits>
 
 #include "attention/kernels/block_decay-inl.h"
 #include "attention/kernels/generalized_delta.h"
@@ -45,37 +46,50 @@ class GeneralizedBlock {
       return MatrixView<T>(take(rows * cols), rows, cols);
     };
     decay_.LayOut(take);
+    tokens_ = matrix(4 * kBlock, key_dim_);
     readers_ = matrix(2 * kBlock, key_dim_);
     writers_ = matrix(2 * kBlock, key_dim_);
     reads_ = matrix(2 * kBlock, value_dim_);
     values_ = matrix(2 * kBlock, value_dim_);
-    for (MatrixView<T>* scores : {&a_b_, &a_k_, &q_b_, &q_k_}) {
-      *scores = matrix(kBlock, kBlock);
-    }
-    decayed_b_ = take(key_dim_ * kBlock);
-    decayed_k_ = take(key_dim_ * kBlock);
+    scores_ = matrix(2 * kBlock, 2 * kBlock);
   }
-
-  // To be called once after LayOut.
-  void Initialise() { decay_.Initialise(); }
 
   void Start(size_t begin, size_t rows, MatrixView<const T> state) {
     begin_ = begin;
     rows_ = rows;
     decay_.Start(begin, rows);
+    // Copies lie next to each other, and are written before what is made of
+    // them, so that many loads are under way at once.
+    MatrixView<T> tokens[4];
+    for (size_t n = 0; n < 4; ++n) {
+      tokens[n] = tokens_.Rows(n * kBlock, rows);
+      const MatrixView<const T>& from = *Inputs()[n];
+      for (size_t i = 0; i < rows; ++i) {
+        ScaleEntries(from.row(begin + i), T{1}, key_dim_, tokens[n].row(i));
+        if (begin + rows + i < from.rows) {
+          PrefetchRow(from.row(begin + rows + i), key_dim_);
+        }
+      }
+    }
     for (size_t i = 0; i < rows; ++i) {
-      const auto copy = [&](const T* x, const T* decay, T* y) HWY_ATTR {
-        DecayToken(x, T{1}, decay, key_dim_, y);
+      const auto copy = [&](size_t n, const T* decay, T* y) HWY_ATTR {
+        DecayToken(tokens[n].row(i), T{1}, decay, key_dim_, y);
       };
-      copy(a(i), decay_.before(i), readers_.row(i));
-      copy(q(i), decay_.from_start(i), readers_.row(rows + i));
-      copy(b(i), decay_.to_end(i), writers_.row(i));
-      copy(k(i), decay_.to_end(i), writers_.row(rows + i));
-      std::copy_n(v(i), value_dim_, values_.row(rows + i));
+      copy(0, decay_.before(i), readers_.row(i));
+      copy(1, decay_.from_start(i), readers_.row(rows + i));
+      copy(2, decay_.to_end(i), writers_.row(i));
+      copy(3, decay_.to_end(i), writers_.row(rows + i));
+      ScaleEntries(v(i), T{1}, value_dim_, values_.row(rows + i));
+      if (begin + rows + i < x_.v.rows) {
+        PrefetchRow(x_.v.row(begin + rows + i), value_dim_);
+        PrefetchRow(x_.log_decay.row(begin + rows + i), key_dim_);
+      }
     }
     Product<T>(Transpose::kNo, Transpose::kNo, readers(), state,
                reads_.Rows(0, 2 * rows));
-    Score();
+    BlockScores<T, 2, true>{
+        tokens[0], tokens[1], {tokens[2], tokens[3]}, scores_}
+        .Compute(decay_);
   }
 
   // u and, unless null, o.
@@ -108,85 +122,67 @@ class GeneralizedBlock {
   MatrixView<const T> values() const { return values_.Rows(0, 2 * rows_); }
   // (i, j): a_i . b_j d_{i-1,j} and a_i . k_j d_{i-1,j} for j < i, q_i . b_j
   // d_ij and q_i . k_j d_ij for j <= i. Entries further right are unspecified.
-  const MatrixView<T>& a_b() const { return a_b_; }
-  const MatrixView<T>& a_k() const { return a_k_; }
-  const MatrixView<T>& q_b() const { return q_b_; }
-  const MatrixView<T>& q_k() const { return q_k_; }
+  MatrixView<T> a_b() const { return Scores(0, 0); }
+  MatrixView<T> a_k() const { return Scores(0, kBlock); }
+  MatrixView<T> q_b() const { return Scores(rows_, 0); }
+  MatrixView<T> q_k() const { return Scores(rows_, kBlock); }
 
  private:
+  MatrixView<T> Scores(size_t row, size_t col) const {
+    return {scores_.row(row) + col, rows_, kBlock, scores_.stride};
+  }
+
+  // What reads the state, then what is written along.
+  std::array<const MatrixView<const T>*, 4> Inputs() const {
+    return {&x_.a, &x_.q, &x_.b, &x_.k};
+  }
+
   // The terms in v wait for nothing: they are summed apart from those in u.
+  // Unrolled, so that first v and then u stay in registers.
   template <bool kOutput>
   HWY_FLATTEN HWY_NOINLINE void SubstituteRows(MatrixView<T> o) {
     const hn::ScalableTag<T> d;
+    using V = hn::VFromD<decltype(d)>;
+    const size_t rows = rows_;
+    const MatrixView<T> a_b = this->a_b(), a_k = this->a_k();
+    const MatrixView<T> q_b = this->q_b(), q_k = this->q_k();
     ForEachVector(d, value_dim_, [&](size_t c, const auto& lanes) HWY_ATTR {
-      for (size_t i = 0; i < rows_; ++i) {
-        const T *a_b = a_b_.row(i), *a_k = a_k_.row(i);
-        const T *q_b = q_b_.row(i), *q_k = q_k_.row(i);
-        auto u = lanes.Load(reads_.row(i) + c);
-        auto out = lanes.Load(reads_.row(rows_ + i) + c);
-        auto u_of_v = hn::Zero(d), out_of_v = hn::Zero(d);
-        for (size_t j = 0; j < i; ++j) {
-          const auto u_j = lanes.Load(values_.row(j) + c);
-          const auto v_j = lanes.Load(values_.row(rows_ + j) + c);
-          u = hn::MulAdd(hn::Set(d, a_b[j]), u_j, u);
-          u_of_v = hn::MulAdd(hn::Set(d, a_k[j]), v_j, u_of_v);
-          if constexpr (kOutput) {
-            out = hn::MulAdd(hn::Set(d, q_b[j]), u_j, out);
-            out_of_v = hn::MulAdd(hn::Set(d, q_k[j]), v_j, out_of_v);
-          }
-        }
-        u = hn::Add(u, u_of_v);
-        lanes.Store(u, values_.row(i) + c);
+      V x[kBlock];
+      // sum += scores x of the first tokens.
+      const auto add = [&](auto count, const T* scores, V sum) HWY_ATTR {
+        Unroll<count>([&](auto j) HWY_ATTR {
+          sum = hn::MulAdd(hn::Set(d, scores[j]), x[j], sum);
+        });
+        return sum;
+      };
+      Unroll<kBlock>([&](auto i) HWY_ATTR {
+        x[i] = hn::Zero(d);
+        if (i < rows) x[i] = lanes.Load(values_.row(rows + i) + c);
+      });
+      Unroll<kBlock>([&](auto i) HWY_ATTR {
+        if (i >= rows) return;
+        T *to_u = reads_.row(i) + c, *to_o = reads_.row(rows + i) + c;
+        lanes.Store(add(i, a_k.row(i), lanes.Load(to_u)), to_u);
         if constexpr (kOutput) {
-          const auto v_i = lanes.Load(values_.row(rows_ + i) + c);
-          out = hn::MulAdd(hn::Set(d, q_b[i]), u, out);
-          out_of_v = hn::MulAdd(hn::Set(d, q_k[i]), v_i, out_of_v);
-          lanes.Store(hn::Add(out, out_of_v), o.row(begin_ + i) + c);
+          const auto next = std::integral_constant<size_t, i + 1>();
+          lanes.Store(add(next, q_k.row(i), lanes.Load(to_o)), to_o);
         }
+      });
+      Unroll<kBlock>([&](auto i) HWY_ATTR {
+        if (i >= rows) return;
+        x[i] = add(i, a_b.row(i), lanes.Load(reads_.row(i) + c));
+        lanes.Store(x[i], values_.row(i) + c);
+      });
+      if constexpr (kOutput) {
+        Unroll<kBlock>([&](auto i) HWY_ATTR {
+          if (i >= rows) return;
+          const auto next = std::integral_constant<size_t, i + 1>();
+          lanes.Store(
+              add(next, q_b.row(i), lanes.Load(reads_.row(rows + i) + c)),
+              o.row(begin_ + i) + c);
+        });
       }
     });
-  }
-
-  // All four score matrices, a vector of columns j at a time. The lanes of
-  // decayed_b_ and decayed_k_ hold b_j d_ij and k_j d_ij while i runs down the
-  // rows: a_i reads them before the decay of token i, q_i after it and after
-  // b_i and k_i have entered at j = i. Later tokens are still zero, so that not
-  // even a NaN of theirs is seen.
-  HWY_NOINLINE void Score() {
-    const hn::CappedTag<T, kBlock> d;
-    const size_t lanes = hn::Lanes(d);
-    for (size_t col = 0; col < rows_; col += lanes) {
-      std::fill_n(decayed_b_, key_dim_ * lanes, T{0});
-      std::fill_n(decayed_k_, key_dim_ * lanes, T{0});
-      for (size_t i = col; i < rows_; ++i) {
-        const auto self = hn::Eq(hn::Iota(d, static_cast<T>(col)),
-                                 hn::Set(d, static_cast<T>(i)));
-        const T *a_i = a(i), *q_i = q(i), *b_i = b(i), *k_i = k(i);
-        const T* factor = decay_.factor(i);
-        auto a_b = hn::Zero(d), a_k = hn::Zero(d);
-        auto q_b = hn::Zero(d), q_k = hn::Zero(d);
-        for (size_t c = 0; c < key_dim_; ++c) {
-          T *at_b = decayed_b_ + c * lanes, *at_k = decayed_k_ + c * lanes;
-          const auto old_b = hn::Load(d, at_b), old_k = hn::Load(d, at_k);
-          const auto a_ic = hn::Set(d, a_i[c]), q_ic = hn::Set(d, q_i[c]);
-          const auto f = hn::Set(d, factor[c]);
-          const auto new_b =
-              hn::IfThenElse(self, hn::Set(d, b_i[c]), hn::Mul(f, old_b));
-          const auto new_k =
-              hn::IfThenElse(self, hn::Set(d, k_i[c]), hn::Mul(f, old_k));
-          hn::Store(new_b, d, at_b);
-          hn::Store(new_k, d, at_k);
-          a_b = hn::MulAdd(a_ic, old_b, a_b);
-          a_k = hn::MulAdd(a_ic, old_k, a_k);
-          q_b = hn::MulAdd(q_ic, new_b, q_b);
-          q_k = hn::MulAdd(q_ic, new_k, q_k);
-        }
-        hn::Store(a_b, d, a_b_.row(i) + col);
-        hn::Store(a_k, d, a_k_.row(i) + col);
-        hn::Store(q_b, d, q_b_.row(i) + col);
-        hn::Store(q_k, d, q_k_.row(i) + col);
-      }
-    }
   }
 
   const GeneralizedDelta<T>& x_;
@@ -196,10 +192,9 @@ class GeneralizedBlock {
   size_t rows_ = 0;
 
   BlockDecay<T> decay_;
+  MatrixView<T> tokens_;  // a, q, b and k: kBlock rows each
   MatrixView<T> readers_, writers_, reads_, values_;
-  MatrixView<T> a_b_, a_k_, q_b_, q_k_;
-  T* decayed_b_ = nullptr;
-  T* decayed_k_ = nullptr;
+  MatrixView<T> scores_;  // rows of a, then q; columns of b, then k
 };
 
 }  // namespace delta

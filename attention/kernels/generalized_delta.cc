@@ -90,7 +90,6 @@ void RunGeneralizedForward(const GeneralizedDelta<T>& x, T* state_data,
   const MatrixView<T> state(state_data, x.q.cols, x.v.cols);
   GeneralizedBlock<T> block(x);
   recurrence::LayOutScratch<T>([&](const auto& take) { block.LayOut(take); });
-  block.Initialise();
   for (size_t chunk = 0; chunk < length;) {
     const size_t end = std::min(length, chunk + std::min(x.chunk, length));
     if (saved != nullptr) {

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Chunks are taken last to first. From the state saved before a chunk those
-// before its blocks are computed again, then the blocks are differentiated,
-// last to first, while Z, the gradient by the state behind a block, becomes
-// that by the state before it. With the block's four scores (generalized_delta
-// -inl.h) and its readers, writers and values,
+// Blocks are differentiated last to first, each after its state is computed
+// again from the one saved before its chunk, while Z, the gradient by the state
+// behind a block, becomes that by the state before it. With the block's four
+// scores (generalized_delta -inl.h) and its readers, writers and values,
 //
 //   d_u_j = Z^T b_j d_j* + sum_{i >= j} q_b_ij d_o_i + sum_{i > j} a_b_ij d_u_i
 //   d_v_j = Z^T k_j d_j* + sum_{i >= j} q_k_ij d_o_i + sum_{i > j} a_k_ij d_u_i
@@ -57,23 +56,21 @@ class GeneralizedBackward {
   void Run() {
     if (length_ == 0) return;
     recurrence::LayOutScratch<T>([&](const auto& take) { LayOut(take); });
-    block_.Initialise();
-    for (size_t i = (length_ + chunk_ - 1) / chunk_; i-- > 0;) {
-      RunChunk(i * chunk_, std::min(length_, (i + 1) * chunk_),
-               saved_ + i * StateSize());
-    }
+    ForEachBlockBackwards(length_, chunk_, saved_, key_dim_, value_dim_,
+                          states_, &block_,
+                          [&](size_t begin, MatrixView<const T> state) {
+                            RunBlock(begin, state);
+                          });
   }
 
  private:
-  size_t StateSize() const { return key_dim_ * value_dim_; }
-
   template <class Take>
   void LayOut(const Take& take) {
     block_.LayOut(take);
     const auto matrix = [&](size_t rows, size_t cols) {
       return MatrixView<T>(take(rows * cols), rows, cols);
     };
-    states_ = take((chunk_ + kBlock - 1) / kBlock * StateSize());
+    states_ = TakeBlockStates<T>(take, chunk_, key_dim_ * value_dim_);
     d_values_ = matrix(2 * kBlock, value_dim_);
     d_reads_ = matrix(2 * kBlock, value_dim_);
     d_scores_ = matrix(2 * kBlock, 2 * kBlock);
@@ -81,29 +78,6 @@ class GeneralizedBackward {
     d_writers_ = matrix(2 * kBlock, key_dim_);
     d_log_decay_ = matrix(kBlock, key_dim_);
     d_total_ = take(key_dim_);
-  }
-
-  MatrixView<T> State(size_t block) const {
-    return {states_ + block * StateSize(), key_dim_, value_dim_};
-  }
-
-  void RunChunk(size_t begin, size_t end, const T* saved) {
-    std::copy_n(saved, StateSize(), states_);
-    const size_t blocks = (end - begin + kBlock - 1) / kBlock;
-    for (size_t i = 0; i + 1 < blocks; ++i) {
-      Recompute(begin + i * kBlock, end, State(i));
-      std::copy_n(State(i).data, StateSize(), State(i + 1).data);
-      block_.Advance(State(i + 1));
-    }
-    for (size_t i = blocks; i-- > 0;) {
-      Recompute(begin + i * kBlock, end, State(i));
-      RunBlock(begin + i * kBlock, State(i));
-    }
-  }
-
-  void Recompute(size_t begin, size_t end, MatrixView<const T> state) {
-    block_.Start(begin, std::min(kBlock, end - begin), state);
-    block_.Substitute(MatrixView<T>());
   }
 
   void RunBlock(size_t begin, MatrixView<const T> state) {
@@ -143,8 +117,8 @@ class GeneralizedBackward {
     const hn::ScalableTag<T> d;
     const size_t rows = block_.rows();
     const MatrixView<T> d_v = gradients_.d_v;
-    const MatrixView<T>&a_b = block_.a_b(), &a_k = block_.a_k();
-    const MatrixView<T>&q_b = block_.q_b(), &q_k = block_.q_k();
+    const MatrixView<T> a_b = block_.a_b(), a_k = block_.a_k();
+    const MatrixView<T> q_b = block_.q_b(), q_k = block_.q_k();
     ForEachVector(d, value_dim_, [&](size_t c, const auto& lanes) HWY_ATTR {
       for (size_t j = rows; j-- > 0;) {
         const auto d_o_j = lanes.Load(d_reads_.row(rows + j) + c);

@@ -208,12 +208,13 @@ class LogLinearChunk {
   template <typename Visit>
   void ForEachLevel(size_t t, const Visit& visit) const {
     visit(int64_t{0}, t, t + 1);
-    for (const Bucket& bucket : fenwick_.Before(position_ + t)) {
-      if (bucket.end <= position_) break;
+    // For every token and head: no list of them.
+    fenwick_.ForEachBefore(position_ + t, [&](const Bucket& bucket) {
+      if (bucket.end <= position_) return;
       visit(fenwick_.Weight(bucket.level),
             std::max(bucket.begin, position_) - position_,
             bucket.end - position_);
-    }
+    });
   }
 
   // --- Decays ---

@@ -88,7 +88,9 @@ HWY_FLATTEN void Forward(const SelectiveScan<T>& s, T* state, MatrixView<T> y,
   recurrence::LayOutScratch<T>(
       [&](const auto& take) { states = take(state_dim * hn::Lanes(d)); });
   const MatrixView<T> all(state, state_dim, channels);
-  ForEachVector(d, channels, [&](size_t col, const auto& access) HWY_ATTR {
+  const size_t count = std::min(s.end, channels) - s.begin;
+  ForEachVector(d, count, [&](size_t c, const auto& access) HWY_ATTR {
+    const size_t col = s.begin + c;
     LoadStates<decltype(d)>(d, MatrixView<const T>(all), col, access, states);
     for (size_t begin = 0; begin < length; begin += chunk) {
       if (saved != nullptr) {

@@ -19,6 +19,7 @@
 #define MNEME_ATTENTION_KERNELS_SELECTIVE_SCAN_H_
 
 #include <cstddef>
+#include <cstdint>
 
 #include "attention/kernels/matrix.h"
 
@@ -34,6 +35,9 @@ struct SelectiveScan {
   MatrixView<const T> c;   // [length, state_dim]
   const T* d = nullptr;    // [channels]
   size_t chunk = 32;       // >= 1
+  // The forward computes channels [begin, min(end, channels)) and leaves the
+  // others alone: threads may share a sequence.
+  size_t begin = 0, end = SIZE_MAX;
 };
 
 // Chunk-boundary states kept for the backward: one before each chunk.

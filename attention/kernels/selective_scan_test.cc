@@ -134,6 +134,32 @@ class SelectiveScanTest : public testing::Test {};
 using NumberTypes = testing::Types<float, double>;
 TYPED_TEST_SUITE(SelectiveScanTest, NumberTypes);
 
+TYPED_TEST(SelectiveScanTest, ChannelsMayBeComputedInParts) {
+  using T = TypeParam;
+  for (const Shape& shape : kShapes) {
+    const Problem<T> problem(shape);
+    ForEachSimdTarget([&] {
+      const Results<T> whole = Evaluate(problem);
+      TestMatrix<T> y(shape.length, shape.channels, 3, 99);
+      std::vector<T> state = problem.state;
+      SelectiveScan<T> s = problem.Arguments();
+      const size_t cut = shape.channels / 3 + 1;
+      s.begin = cut;
+      SelectiveScanForward(s, state.data(), y.view(), nullptr);
+      for (size_t e = 0; e < cut; ++e) {
+        EXPECT_EQ(state[e], problem.state[e]);
+        EXPECT_EQ(y.view()(0, e), T{99});
+      }
+      s.begin = 0;
+      s.end = cut;
+      SelectiveScanForward(s, state.data(), y.view(), nullptr);
+      EXPECT_EQ(y.Values(), whole.y);
+      EXPECT_EQ(state, whole.state);
+      EXPECT_TRUE(y.GapsIntact());
+    });
+  }
+}
+
 TYPED_TEST(SelectiveScanTest, EqualsTheDefinition) {
   const double relative = std::is_same<TypeParam, float>::value ? 1e-4 : 1e-12;
   for (const Shape& shape : kShapes) {

@@ -79,7 +79,9 @@ HWY_FLATTEN void Forward(const Wkv<T>& s, T* state, MatrixView<T> y, T* saved) {
   const hn::ScalableTag<T> d;
   const size_t length = s.k.rows, channels = s.k.cols;
   const size_t chunk = std::min(s.chunk, length);
-  ForEachVector(d, channels, [&](size_t col, const auto& access) HWY_ATTR {
+  const size_t count = std::min(s.end, channels) - s.begin;
+  ForEachVector(d, count, [&](size_t c, const auto& access) HWY_ATTR {
+    const size_t col = s.begin + c;
     T* const at = state + col;
     auto a = access.Load(at), b = access.Load(at + channels),
          p = access.Load(at + 2 * channels);

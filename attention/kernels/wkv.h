@@ -22,6 +22,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 
 #include "attention/kernels/matrix.h"
 
@@ -35,6 +36,9 @@ struct Wkv {
   const T* w = nullptr;   // [channels], log decay a token, <= 0
   const T* u = nullptr;   // [channels]
   size_t chunk = 32;      // >= 1
+  // The forward computes channels [begin, min(end, channels)) and leaves the
+  // others alone: threads may share a sequence.
+  size_t begin = 0, end = SIZE_MAX;
 };
 
 // Numbers in a state: a, b and p, channel by channel each.

@@ -157,6 +157,32 @@ TYPED_TEST(WkvTest, EqualsTheDefinition) {
   }
 }
 
+TYPED_TEST(WkvTest, ChannelsMayBeComputedInParts) {
+  using T = TypeParam;
+  for (const Shape& shape : kShapes) {
+    const Problem<T> problem(shape);
+    ForEachSimdTarget([&] {
+      const Results<T> whole = Evaluate(problem);
+      TestMatrix<T> y(shape.length, shape.channels, 3, 99);
+      std::vector<T> state = problem.state;
+      Wkv<T> s = problem.Arguments();
+      const size_t cut = shape.channels / 3 + 1;
+      s.begin = cut;
+      WkvForward(s, state.data(), y.view(), nullptr);
+      for (size_t c = 0; c < cut; ++c) {
+        EXPECT_EQ(state[c], problem.state[c]);
+        EXPECT_EQ(y.view()(0, c), T{99});
+      }
+      s.begin = 0;
+      s.end = cut;
+      WkvForward(s, state.data(), y.view(), nullptr);
+      EXPECT_EQ(y.Values(), whole.y);
+      EXPECT_EQ(state, whole.state);
+      EXPECT_TRUE(y.GapsIntact());
+    });
+  }
+}
+
 TYPED_TEST(WkvTest, ContinuesWhereItStopped) {
   const Shape shape = {23, 21, 8, 0, 3, false};
   const Problem<TypeParam> problem(shape);

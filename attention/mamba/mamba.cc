@@ -34,6 +34,9 @@ namespace {
 
 enum Input { kX, kStep, kTransition, kB, kC, kSkip };
 
+// Of a sequence that one thread scans at a time.
+constexpr int64_t kChannelsAPart = 128;
+
 // Sequence b of a [batch, length, ...] array as a [length, n] matrix.
 template <typename T>
 kernels::MatrixView<T> SequenceOf(const Tensor& x, int64_t b) {
@@ -78,7 +81,11 @@ class MambaOperator : public Operator {
     }
     DispatchDType(a.dtype(), [&](auto zero) {
       using T = decltype(zero);
-      kernels::ParallelFor(call->pool, d.batch, [&](size_t b, int) {
+      // Channels do not meet.
+      const int64_t parts =
+          (d.heads * d.value_dim + kChannelsAPart - 1) / kChannelsAPart;
+      kernels::ParallelFor(call->pool, d.batch * parts, [&](size_t i, int) {
+        const int64_t b = i / parts, part = i % parts;
         std::vector<T> fresh(call->state == nullptr ? size : 0);
         T* state = call->state == nullptr
                        ? fresh.data()
@@ -86,8 +93,11 @@ class MambaOperator : public Operator {
                                  ->tensor()
                                  .template data<T>() +
                              b * size;
+        kernels::SelectiveScan<T> sequence = OneSequence<T>(*call, a, b);
+        sequence.begin = part * kChannelsAPart;
+        sequence.end = sequence.begin + kChannelsAPart;
         kernels::SelectiveScanForward(
-            OneSequence<T>(*call, a, b), state, SequenceOf<T>(call->output, b),
+            sequence, state, SequenceOf<T>(call->output, b),
             call->keep ? saved.data<T>() + b * saved.dim(1) : nullptr);
       });
     });

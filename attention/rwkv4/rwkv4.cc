@@ -41,6 +41,9 @@ namespace {
 
 enum Input { kValue, kKey, kDecay, kBonus };
 
+// Of a sequence that one thread scans at a time.
+constexpr int64_t kChannelsAPart = 128;
+
 int64_t ChannelsOf(const Dims& d) { return d.heads * d.value_dim; }
 
 // Sequence b of [batch, length, heads, dim] as a [length, channels] matrix.
@@ -76,7 +79,11 @@ class Rwkv4Operator : public Operator {
     }
     DispatchDType(call->output.dtype(), [&](auto zero) {
       using T = decltype(zero);
-      kernels::ParallelFor(call->pool, d.batch, [&](size_t b, int) {
+      // Channels do not meet.
+      const int64_t parts =
+          (ChannelsOf(d) + kChannelsAPart - 1) / kChannelsAPart;
+      kernels::ParallelFor(call->pool, d.batch * parts, [&](size_t i, int) {
+        const int64_t b = i / parts, part = i % parts;
         std::vector<T> fresh;
         T* state;
         if (call->state == nullptr) {
@@ -87,8 +94,11 @@ class Rwkv4Operator : public Operator {
           const Tensor& all = static_cast<DenseState*>(call->state)->tensor();
           state = all.data<T>() + b * size;
         }
+        kernels::Wkv<T> sequence = OneSequence<T>(*call, b);
+        sequence.begin = part * kChannelsAPart;
+        sequence.end = sequence.begin + kChannelsAPart;
         kernels::WkvForward(
-            OneSequence<T>(*call, b), state, SequenceOf<T>(call->output, b),
+            sequence, state, SequenceOf<T>(call->output, b),
             call->keep ? saved.data<T>() + b * saved.dim(1) : nullptr);
       });
     });
