@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Attention over Bf16 keys and values for many queries, on a Bf16Unit. As in
+// softmax_forward-inl.h queries are kept in lanes: scores, weights and outputs
+// are computed transposed,
+//
+//   S^T = K Q^T,   O^T += V^T P^T,
+//
+// so that keys are A as they lie in memory, P^T becomes B by joining two rows
+// of weights, and the softmax needs no operation across lanes. Keys and
+// transposed values are packed once for all queries of all heads that share
+// them.
+
+#if defined(MNEME_ATTENTION_KERNELS_BF16_TILE_ATTENTION_INL_H_) == \
+    defined(HWY_TARGET_TOGGLE)
+#ifdef MNEME_ATTENTION_KERNELS_BF16_TILE_ATTENTION_INL_H_
+#undef MNEME_ATTENTION_KERNELS_BF16_TILE_ATTENTION_INL_H_
+#else
+#define MNEME_ATTENTION_KERNELS_BF16_TILE_ATTENTION_INL_H_
+#endif
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+
+#include "attention/kernels/bf16-inl.h"
+#include "attention/kernels/bf16.h"
+#include "attention/kernels/bf16_product.h"
+#include "attention/kernels/matrix.h"
+#include "attention/kernels/softmax_attention.h"
+#include "attention/kernels/softmax_internal.h"
+#include "attention/kernels/softmax_mask-inl.h"
+#include "attention/kernels/softmax_tile-inl.h"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mneme::kernels {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+class Bf16TileAttention {
+ public:
+  Bf16TileAttention(const Bf16Unit& unit, MatrixView<const Bf16> k,
+                    MatrixView<const Bf16> v, float scale,
+                    const AttentionMask& mask)
+      : unit_(unit),
+        keys_(k.rows),
+        key_dim_(k.cols),
+        value_dim_(v.cols),
+        key_depth_(RoundUp(k.cols, kBf16Step)),
+        value_rows_(RoundUp(v.cols, kBf16Rows)),
+        mask_(mask),
+        // The maximum of scores is that of scaled ones for positive factors
+        // only; a sign or a zero goes into the queries.
+        q_factor_(scale > 0   ? 1.0f
+                  : scale < 0 ? -1.0f
+                              : 0.0f),
+        factor_(scale == 0 ? 1.0f : std::abs(scale) * kLog2E) {
+    const size_t rows = RoundUp(keys_, kBf16Step);
+    SoftmaxScratch<uint32_t> packed(
+        3, rows / 2 * (key_depth_ + value_rows_) + kQueries * key_depth_ / 2);
+    packed_k_ = reinterpret_cast<Bf16*>(packed.Take(rows / 2 * key_depth_));
+    packed_v_ = packed.Take(rows / 2 * value_rows_);
+    q_ = packed.Take(kQueries * key_depth_ / 2);
+    SoftmaxScratch<float> scratch(
+        4, (kKeyBlock + kKeyBlock / 2 + value_rows_ + key_depth_) * kQueries);
+    scores_ = scratch.Take(kKeyBlock * kQueries);
+    weights_ =
+        reinterpret_cast<uint32_t*>(scratch.Take(kKeyBlock / 2 * kQueries));
+    o_ = scratch.Take(value_rows_ * kQueries);
+    q_rows_ = scratch.Take(key_depth_ * kQueries);
+    // Rows beyond key_dim stay zeros.
+    std::fill_n(q_rows_, key_depth_ * kQueries, 0.0f);
+    PackKeys(k);
+    PackValues(v);
+  }
+
+  void Run(MatrixView<const float> q, MatrixView<float> o) {
+    for (size_t first = 0; first < q.rows; first += kQueries) {
+      RunTile(q, first, std::min(kQueries, q.rows - first), o);
+    }
+  }
+
+ private:
+  using D = hn::ScalableTag<float>;
+  using V = hn::Vec<D>;
+  static constexpr float kLog2E = 1.44269504f;
+  static constexpr size_t kN = kLanes<float>;
+  static constexpr size_t kQueries = kBf16Columns;
+  static constexpr size_t kVecs = kQueries / kN;
+  static constexpr size_t kKeyBlock = 128;
+  // Vectors of scores that become weights together.
+  static constexpr size_t kTogether = kVecs < 2 ? 1 : 2;
+
+  void PackKeys(const MatrixView<const Bf16>& k) {
+    const size_t rows = RoundUp(keys_, kBf16Step);
+    for (size_t r = 0; r < rows; ++r) {
+      Bf16* const to = packed_k_ + r * key_depth_;
+      const size_t cols = r < keys_ ? key_dim_ : 0;
+      if (cols != 0) std::memcpy(to, k.row(r), cols * sizeof(Bf16));
+      std::fill(to + cols, to + key_depth_, Bf16());
+    }
+  }
+
+  // Transposed, in steps of 32 keys.
+  void PackValues(const MatrixView<const Bf16>& v) {
+    constexpr size_t kPairs = kBf16Step / 2;
+    for (size_t step = 0; step < keys_; step += kBf16Step) {
+      uint32_t* const to = packed_v_ + step / 2 * value_rows_;
+      for (size_t p = 0; p < kPairs; ++p) {
+        const size_t row = step + 2 * p;
+        const Bf16* const first = row < keys_ ? v.row(row) : nullptr;
+        const Bf16* const second = row + 1 < keys_ ? v.row(row + 1) : nullptr;
+        for (size_t c = 0; c < value_dim_; ++c) {
+          const uint32_t low = first == nullptr ? 0 : first[c].bits;
+          const uint32_t high = second == nullptr ? 0 : second[c].bits;
+          to[c * kPairs + p] = low | high << 16;
+        }
+        for (size_t c = value_dim_; c < value_rows_; ++c)
+          to[c * kPairs + p] = 0;
+      }
+    }
+  }
+
+  // Queries [first, first + count) become columns of pairs; further columns
+  // are zeros.
+  void PackQueries(const MatrixView<const float>& q, size_t first,
+                   size_t count) {
+    const D d;
+    const hn::RebindToUnsigned<D> du;
+    if (count != kQueries) std::fill_n(q_rows_, key_depth_ * kQueries, 0.0f);
+    Transpose<Old::kIgnore>(q.row(first), q.stride, count, key_dim_, q_factor_,
+                            q_rows_, kQueries);
+    for (size_t p = 0; p < key_depth_ / 2; ++p) {
+      const float* const rows = q_rows_ + 2 * p * kQueries;
+      for (size_t i = 0; i < kQueries; i += kN) {
+        const auto low = RoundedBits(d, hn::Load(d, rows + i));
+        const auto high = RoundedBits(d, hn::Load(d, rows + kQueries + i));
+        hn::Store(hn::Or(low, hn::ShiftLeft<16>(high)), du,
+                  q_ + p * kQueries + i);
+      }
+    }
+  }
+
+  void RunTile(const MatrixView<const float>& q, size_t first, size_t count,
+               const MatrixView<float>& o) {
+    PackQueries(q, first, count);
+    const size_t last = first + count - 1;
+    const size_t begin = VisibleKeys(mask_, keys_, first).begin;
+    const size_t end = VisibleKeys(mask_, keys_, last).end;
+    const D d;
+    for (size_t i = 0; i < kQueries; i += kN) {
+      hn::Store(hn::Set(d, std::numeric_limits<float>::lowest()), d,
+                maximum_ + i);
+      hn::Store(hn::Zero(d), d, sum_ + i);
+    }
+    // Blocks and steps start at multiples of their lengths, not at the first
+    // key in sight: so the roundings of a query do not depend on others.
+    const size_t first_step = begin / kBf16Step * kBf16Step;
+    for (size_t at = first_step; at < end;) {
+      const size_t next = std::min(at / kKeyBlock * kKeyBlock + kKeyBlock,
+                                   RoundUp(end, kBf16Step));
+      AddKeys(first, last, at, next, at == first_step);
+      at = next;
+    }
+    if (begin >= end) std::fill_n(o_, value_rows_ * kQueries, 0.0f);
+    Finish(first, count, o);
+  }
+
+  // Keys [begin, end), whole steps of one block.
+  HWY_NOINLINE void AddKeys(size_t first, size_t last, size_t begin, size_t end,
+                            bool is_first) {
+    unit_.multiply({end - begin,
+                    key_depth_,
+                    {packed_k_ + begin * key_depth_, key_depth_, kBf16Step},
+                    {q_, kQueries},
+                    scores_,
+                    kQueries,
+                    /*add=*/false});
+    for (size_t vec = 0; vec < kVecs; ++vec) {
+      const size_t first_lane = std::min(first + vec * kN, last);
+      const VectorKeys seen(mask_, keys_, first_lane,
+                            std::min(first_lane + kN - 1, last));
+      MaskScores(mask_, seen, begin, end, scores_ + vec * kN, kQueries);
+      // Past the last key, whatever the mask: scores of zeros.
+      for (size_t key = std::max(begin, keys_); key < end; ++key) {
+        const D d;
+        hn::Store(hn::Neg(hn::Inf(d)), d,
+                  scores_ + (key - begin) * kQueries + vec * kN);
+      }
+    }
+    for (size_t vec = 0; vec < kVecs; vec += kTogether) {
+      Weigh(vec * kN, end - begin, is_first);
+    }
+    unit_.multiply(
+        {value_rows_,
+         end - begin,
+         {reinterpret_cast<const Bf16*>(packed_v_ + begin / 2 * value_rows_),
+          kBf16Step, value_rows_ * kBf16Step},
+         {weights_, kQueries},
+         o_,
+         kQueries,
+         /*add=*/!is_first});
+  }
+
+  // Turns scores of kTogether vectors of queries from lane `lane` on into
+  // weights relative to the greatest score so far, and brings sums and outputs
+  // of earlier keys there.
+  HWY_INLINE void Weigh(size_t lane, size_t keys, bool is_first) {
+    const D d;
+    float* const scores = scores_ + lane;
+    const V factor = hn::Set(d, factor_);
+    V top[kTogether], sum[kTogether];
+    HWY_UNROLL(2) for (size_t i = 0; i < kTogether; ++i) {
+      V even = hn::Load(d, scores + i * kN);
+      V odd = hn::Load(d, scores + kQueries + i * kN);
+      for (size_t key = 2; key < keys; key += 2) {
+        even = hn::Max(even, hn::Load(d, scores + key * kQueries + i * kN));
+        odd = hn::Max(odd, hn::Load(d, scores + (key + 1) * kQueries + i * kN));
+      }
+      // Finite, so that a score of -inf is never subtracted from itself.
+      const V old = hn::Load(d, maximum_ + lane + i * kN);
+      top[i] = hn::Max(hn::Mul(factor, hn::Max(even, odd)), old);
+      sum[i] = hn::Load(d, sum_ + lane + i * kN);
+      if (!is_first && !hn::AllFalse(d, hn::Gt(top[i], old))) {
+        const V shrink = FastExp2NonPositive(d, hn::Sub(old, top[i]));
+        sum[i] = hn::Mul(sum[i], shrink);
+        for (size_t c = 0; c < value_rows_ * kQueries; c += kQueries) {
+          float* const at = o_ + c + lane + i * kN;
+          hn::Store(hn::Mul(shrink, hn::Load(d, at)), d, at);
+        }
+      }
+      hn::Store(top[i], d, maximum_ + lane + i * kN);
+    }
+    constexpr size_t kKeys = 4;
+    for (size_t key = 0; key < keys; key += kKeys) {
+      V weight[kKeys * kTogether];
+      HWY_UNROLL(8) for (size_t i = 0; i < kKeys * kTogether; ++i) {
+        const size_t at = (key + i / kTogether) * kQueries + i % kTogether * kN;
+        weight[i] =
+            hn::MulSub(hn::Load(d, scores + at), factor, top[i % kTogether]);
+      }
+      CoarseExp2NonPositive<kKeys * kTogether>(d, weight);
+      HWY_UNROLL(4) for (size_t i = 0; i < kTogether; ++i) {
+        HWY_UNROLL(4) for (size_t r = 0; r < kKeys; r += 2) {
+          const V w0 = weight[r * kTogether + i];
+          const V w1 = weight[(r + 1) * kTogether + i];
+          sum[i] = hn::Add(sum[i], hn::Add(w0, w1));
+          hn::Store(PairsOfWeights(d, w0, w1), hn::RebindToUnsigned<D>(),
+                    weights_ + (key + r) / 2 * kQueries + lane + i * kN);
+        }
+      }
+    }
+    HWY_UNROLL(2) for (size_t i = 0; i < kTogether; ++i) {
+      hn::Store(sum[i], d, sum_ + lane + i * kN);
+    }
+  }
+
+  // Divides by the sums and stores; a query that sees no key gets zeros.
+  void Finish(size_t first, size_t count, const MatrixView<float>& o) {
+    const D d;
+    for (size_t i = 0; i < kQueries; i += kN) {
+      const V sum = hn::Load(d, sum_ + i);
+      const V inverse = hn::IfThenZeroElse(hn::Eq(sum, hn::Zero(d)),
+                                           hn::Div(hn::Set(d, 1.0f), sum));
+      for (size_t c = 0; c < value_dim_ * kQueries; c += kQueries) {
+        hn::Store(hn::Mul(hn::Load(d, o_ + c + i), inverse), d, o_ + c + i);
+      }
+    }
+    Transpose<Old::kIgnore>(o_, kQueries, value_dim_, count, 1.0f, o.row(first),
+                            o.stride);
+  }
+
+  const Bf16Unit& unit_;
+  const size_t keys_, key_dim_, value_dim_;
+  const size_t key_depth_;   // key_dim in whole steps
+  const size_t value_rows_;  // value_dim in whole groups of rows
+  const AttentionMask mask_;
+  const float q_factor_, factor_;
+  Bf16* packed_k_;      // [keys in whole steps][key_depth_]
+  uint32_t* packed_v_;  // [steps of keys][value_rows_][16], pairs of keys
+  uint32_t* q_;         // [key_depth_ / 2][kQueries], pairs
+  float* q_rows_;       // [key_depth_][kQueries], transposed queries
+  float* scores_;       // [kKeyBlock][kQueries]
+  uint32_t* weights_;   // [kKeyBlock / 2][kQueries], pairs
+  float* o_;            // [value_rows_][kQueries], relative to maximum_
+  // The greatest score so far, times factor_, and the sum of weights relative
+  // to it.
+  HWY_ALIGN float maximum_[kQueries];
+  HWY_ALIGN float sum_[kQueries];
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace mneme::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // MNEME_ATTENTION_KERNELS_BF16_TILE_ATTENTION_INL_H_
