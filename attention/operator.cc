@@ -310,9 +310,7 @@ absl::Status RunOperator(const Operator& op, OperatorCall* call) {
     // enough to tell, and nothing needs to be allocated for it.
     Dims one_token = *dims;
     one_token.length = 1;
-    const int64_t bytes = op.StateBytes(one_token) *
-                          static_cast<int64_t>(SizeOf(state->dtype())) /
-                          static_cast<int64_t>(sizeof(float));
+    const int64_t bytes = op.StateBytesOf(one_token, state->dtype());
     if (bytes > 0 && state->BytesAfter(1) != bytes) {
       return absl::InvalidArgumentError(absl::StrCat(
           "the state was made for other heads or widths: one token makes it ",

@@ -154,6 +154,13 @@ class Operator {
   // contract test holds this formula against State::bytes.
   virtual int64_t StateBytes(const Dims& dims) const = 0;
 
+  // The same of a state for calls in dtype: as much larger as its numbers are,
+  // unless the state does not hold numbers of the call's type.
+  virtual int64_t StateBytesOf(const Dims& dims, DType dtype) const {
+    return StateBytes(dims) * static_cast<int64_t>(SizeOf(dtype)) /
+           static_cast<int64_t>(sizeof(float));
+  }
+
   // Of a forward over the whole length without a state, in float32.
   virtual Cost ForwardCost(const Dims& dims, Form form) const = 0;
 

@@ -62,6 +62,12 @@ struct VariantDescriptor {
   bool exact = true;      // false: approximates another mechanism
   // Largest |float32 - oracle| / max(|oracle|, 1) on unit normal inputs.
   double tolerance = 1e-4;
+  // The same where an option has a value that changes it.
+  struct OtherTolerance {
+    std::string option, value;
+    double tolerance;
+  };
+  std::vector<OtherTolerance> other_tolerances;
   std::vector<OptionSpec> options;
   // Settings beside the defaults under which the contract test runs too.
   std::vector<OptionValues> variations;
@@ -70,6 +76,9 @@ struct VariantDescriptor {
   // empty if it draws nothing. Probes draw anew for every trial.
   std::string redraw;
 };
+
+// The tolerance under these options, the largest that they ask for.
+double ToleranceUnder(const VariantDescriptor& d, const Options& options);
 
 struct Variant {
   VariantDescriptor descriptor;

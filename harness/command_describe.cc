@@ -106,8 +106,12 @@ absl::Status DescribeVariant(const Variant& variant, bool json) {
                d.causal ? "causal" : "bidirectional",
                d.streaming ? "streaming" : "not streaming",
                d.exact ? "exact" : "approximate");
-  absl::PrintF("float32 stays within %g of the float64 oracle\n\n",
-               d.tolerance);
+  absl::PrintF("float32 stays within %g of the float64 oracle", d.tolerance);
+  for (const VariantDescriptor::OtherTolerance& other : d.other_tolerances) {
+    absl::PrintF(", with %s=%s within %g", other.option, other.value,
+                 other.tolerance);
+  }
+  absl::PrintF("\n\n");
   if (op != nullptr) PrintOperator(*op, d.streaming);
   PrintOptions("variant", d.options);
   absl::PrintF("\nnext: mneme evaluate --variant=%s --task=%s --out=FILE\n",

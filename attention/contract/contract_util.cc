@@ -35,7 +35,10 @@ void ForEachVariant(
       }
       absl::StatusOr<Options> options = Options::Parse(d.options, values);
       ASSERT_TRUE(options.ok()) << options.status();
-      body(**variant, *options);
+      // Tests ask for the tolerance under these options.
+      Variant chosen = **variant;
+      chosen.descriptor.tolerance = ToleranceUnder(d, *options);
+      body(chosen, *options);
       if (testing::Test::HasFatalFailure()) return;
     }
   }

@@ -220,8 +220,8 @@ TEST(Bf16AttentionTest, MatchesTheDefinition) {
 }
 
 // The tolerance that users see: all that bfloat16 costs, against the inputs as
-// they were. Keys and queries that are off by 2^-8 at most change scores of deviation 1
-// by about 2^-9 sqrt(2).
+// they were. Keys and queries that are off by 2^-8 at most change scores of
+// deviation 1 by about 2^-9 sqrt(2).
 TEST(Bf16AttentionTest, StaysNearTheUnroundedDefinition) {
   for (const Problem& p : Problems()) {
     SCOPED_TRACE(testing::PrintToString(p));

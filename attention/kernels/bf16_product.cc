@@ -14,7 +14,6 @@
 // After foreach_target.h.
 #include "attention/kernels/bf16-inl.h"
 #include "hwy/highway.h"
-#include "hwy/targets.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace mneme::kernels {
@@ -108,6 +107,15 @@ class EmulatedRegisters {
   HWY_ALIGN uint32_t tiles_[8][kRows * kWidth];
 };
 
+// Units of hardware come with vectors as wide.
+bool HasWideVectors() {
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+  return true;
+#else
+  return false;
+#endif
+}
+
 void MultiplyEmulated(const Bf16Multiplication& m) {
   EmulatedRegisters registers;
   MultiplyByTiles(m, registers);
@@ -121,6 +129,7 @@ HWY_AFTER_NAMESPACE();
 namespace mneme::kernels {
 namespace {
 
+HWY_EXPORT(HasWideVectors);
 HWY_EXPORT(MultiplyEmulated);
 
 void Nothing() {}
@@ -152,10 +161,7 @@ const Bf16Unit* Bf16PortableUnit() {
 const Bf16Unit* ActiveBf16Unit() {
   const Bf16Unit* const unit = chosen.load(std::memory_order_relaxed);
   if (unit == Bf16PortableUnit()) return unit;
-#if HWY_ARCH_X86
-  // Units of hardware come with vectors as wide.
-  if ((hwy::SupportedTargets() & HWY_AVX3) == 0) return nullptr;
-#endif
+  if (!HWY_DYNAMIC_DISPATCH(HasWideVectors)()) return nullptr;
   if (unit != nullptr) return unit;
   return Bf16AmxUnit() != nullptr ? Bf16AmxUnit() : Bf16Avx512Unit();
 }

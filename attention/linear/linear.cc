@@ -15,6 +15,7 @@
 
 #include "attention/kernels/vector_math.h"
 #include "attention/parts/additive_heads.h"
+#include "attention/parts/precision.h"
 #include "attention/parts/qkv_mixer.h"
 #include "attention/parts/quotient.h"
 #include "attention/variant.h"
@@ -30,7 +31,7 @@ enum Saved { kQueryFeatures, kKeyFeatures, kStates, kDenominator };
 class LinearOperator : public Operator {
  public:
   explicit LinearOperator(const Options& options)
-      : chunk_(options.Int("chunk")) {}
+      : chunk_(options.Int("chunk")), bf16_(WantsBf16(options)) {}
 
   std::vector<InputSpec> Inputs() const override {
     return {{"q", "BLHK", "queries [batch, length, heads, key_dim]"},
@@ -44,8 +45,8 @@ class LinearOperator : public Operator {
     AdditiveHeads a = Recurrence(*call);
     a.query = call->inputs[kQuery];
     a.key = call->inputs[kKey];
-    a.elu_features = !call->keep;
-    if (call->keep) {
+    a.elu_features = !call->keep && !bf16_;
+    if (!a.elu_features) {
       a.query = Features(a.query, call->arena);
       a.key = Features(a.key, call->arena);
     }
@@ -141,6 +142,7 @@ class LinearOperator : public Operator {
     a.value = call.inputs[kValue];
     a.chunk = ChunkOf(call.form, call.dims.length, chunk_);
     a.normaliser = true;
+    a.bf16 = bf16_;
     a.pool = call.pool;
     return a;
   }
@@ -156,6 +158,7 @@ class LinearOperator : public Operator {
   }
 
   int64_t chunk_;
+  bool bf16_;
 };
 
 VariantDescriptor Describe() {
@@ -167,7 +170,9 @@ VariantDescriptor Describe() {
   d.summary = "elu + 1 feature map; the history is one matrix a head";
   d.tolerance = 3e-7;  // measured 2.0e-7
   d.options = {OptionSpec::Int("chunk", 64, 1, 4096,
-                               "tokens a block in the chunked form")};
+                               "tokens a block in the chunked form"),
+               PrecisionOption()};
+  AddBf16Tolerance(2e-2, &d);
   return d;
 }
 

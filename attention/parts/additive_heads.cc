@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <memory>
+#include <type_traits>
 #include <vector>
 
 #include "attention/kernels/additive_recurrence.h"
+#include "attention/kernels/bf16_recurrence.h"
 
 namespace mneme {
 namespace {
@@ -116,9 +118,17 @@ void AdditiveHeadsForward(const AdditiveHeads& a, State* state,
         scratch.resize(size);
         head_state = scratch.data();
       }
+      T* const den =
+          denominator.empty() ? nullptr : denominator.data<T>() + i * length;
+      if constexpr (std::is_same<T, float>::value) {
+        if (a.bf16 && saved == nullptr) {
+          kernels::Bf16AdditiveForward(OneHead<T>(a, b, h), head_state,
+                                       output.Sequence<T>(b, h), den);
+          return;
+        }
+      }
       kernels::AdditiveRecurrenceForward(
-          OneHead<T>(a, b, h), head_state, output.Sequence<T>(b, h),
-          denominator.empty() ? nullptr : denominator.data<T>() + i * length,
+          OneHead<T>(a, b, h), head_state, output.Sequence<T>(b, h), den,
           saved == nullptr ? nullptr : saved->data<T>() + i * saved->dim(1));
     });
   });

@@ -30,6 +30,7 @@ struct AdditiveHeads {
   bool elu_features = false;
   bool divide = false;
   double eps = 0;
+  bool bf16 = false;  // float32 forwards that save nothing, but for one token
   kernels::ThreadPool* pool = nullptr;
 };
 

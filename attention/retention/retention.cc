@@ -19,6 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "attention/kernels/rotary.h"
 #include "attention/parts/additive_heads.h"
+#include "attention/parts/precision.h"
 #include "attention/parts/qkv_mixer.h"
 #include "attention/variant.h"
 
@@ -34,7 +35,7 @@ double LogDecay(int64_t head) {
 class RetentionOperator : public Operator {
  public:
   explicit RetentionOperator(const Options& options)
-      : chunk_(options.Int("chunk")) {}
+      : chunk_(options.Int("chunk")), bf16_(WantsBf16(options)) {}
 
   std::vector<InputSpec> Inputs() const override {
     return {{"q", "BLHK", "queries [batch, length, heads, key_dim]"},
@@ -108,6 +109,7 @@ class RetentionOperator : public Operator {
     a.value = call.inputs[kValue];
     a.scale = 1 / std::sqrt(static_cast<double>(d.key_dim));
     a.chunk = ChunkOf(call.form, d.length, chunk_);
+    a.bf16 = bf16_;
     a.pool = call.pool;
     a.log_decay =
         Tensor(call.arena, a.query.dtype(), {d.batch, d.heads, d.length});
@@ -123,6 +125,7 @@ class RetentionOperator : public Operator {
   }
 
   int64_t chunk_;
+  bool bf16_;
 };
 
 class RetentionMixer : public QkvMixer {
@@ -184,8 +187,10 @@ VariantDescriptor Describe() {
       OptionSpec::Int("value_factor", 2, 1, 8,
                       "value width of a head in multiples of its key width"),
       OptionSpec::Int("chunk", 64, 1, 4096,
-                      "tokens a block in the chunked form")};
+                      "tokens a block in the chunked form"),
+      PrecisionOption()};
   d.variations = {{{"value_factor", "1"}}};
+  AddBf16Tolerance(2e-2, &d);
   return d;
 }
 

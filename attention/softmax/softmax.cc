@@ -13,19 +13,26 @@
 #include <memory>
 
 #include "attention/parts/attention_mixer.h"
+#include "attention/parts/bf16_causal_attention.h"
 #include "attention/parts/causal_attention.h"
+#include "attention/parts/precision.h"
 #include "attention/variant.h"
 
 namespace mneme {
 namespace {
 
-absl::StatusOr<std::unique_ptr<Operator>> MakeOperator(const Options& options) {
+std::unique_ptr<Operator> OperatorOf(const Options& options) {
+  if (WantsBf16(options)) return std::make_unique<Bf16CausalAttention>(options);
   return std::make_unique<CausalAttention>(options);
+}
+
+absl::StatusOr<std::unique_ptr<Operator>> MakeOperator(const Options& options) {
+  return OperatorOf(options);
 }
 
 absl::StatusOr<std::unique_ptr<Mixer>> MakeMixer(const MixerConfig& config) {
   return MakeAttentionMixer(config, "softmax", /*grouped=*/true,
-                            std::make_unique<CausalAttention>(config.options));
+                            OperatorOf(config.options));
 }
 
 VariantDescriptor Describe() {
@@ -36,10 +43,12 @@ VariantDescriptor Describe() {
   d.paper = "arXiv 1706.03762";
   d.summary = "exact attention over every token seen; the memory grows";
   d.tolerance = 3e-7;
-  d.options = AttentionMixerOptions(/*grouped=*/true, {ChunkOption()});
+  d.options = AttentionMixerOptions(/*grouped=*/true,
+                                    {ChunkOption(), PrecisionOption()});
   d.variations = {{{"rope", "true"}},
                   {{"kv_heads", "1"}},
                   {{"rope", "true"}, {"kv_heads", "1"}}};
+  AddBf16Tolerance(2e-2, &d);
   return d;
 }
 
