@@ -172,7 +172,7 @@ VariantDescriptor Describe() {
   d.options = {OptionSpec::Int("chunk", 64, 1, 4096,
                                "tokens a block in the chunked form"),
                PrecisionOption()};
-  AddBf16Tolerance(2e-2, &d);
+  AddBf16Tolerance(6e-3, &d);  // measured 4.4e-3
   return d;
 }
 

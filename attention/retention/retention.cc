@@ -190,7 +190,7 @@ VariantDescriptor Describe() {
                       "tokens a block in the chunked form"),
       PrecisionOption()};
   d.variations = {{{"value_factor", "1"}}};
-  AddBf16Tolerance(2e-2, &d);
+  AddBf16Tolerance(1.2e-2, &d);  // measured 9.6e-3
   return d;
 }
 

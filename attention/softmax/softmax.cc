@@ -48,7 +48,7 @@ VariantDescriptor Describe() {
   d.variations = {{{"rope", "true"}},
                   {{"kv_heads", "1"}},
                   {{"rope", "true"}, {"kv_heads", "1"}}};
-  AddBf16Tolerance(2e-2, &d);
+  AddBf16Tolerance(6e-3, &d);  // measured 4.2e-3
   return d;
 }
 
