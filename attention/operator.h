@@ -164,6 +164,10 @@ class Operator {
   // Of a forward over the whole length without a state, in float32.
   virtual Cost ForwardCost(const Dims& dims, Form form) const = 0;
 
+  // Whether that forward's products are of bfloat16 numbers, for which a
+  // machine may have a unit of its own.
+  virtual bool MultipliesBf16() const { return false; }
+
   // Of the one token that follows dims.length others, which are in the state.
   // By default the difference that the token makes to a recurrent forward, and
   // at least the reading of the whole state and of the token's inputs.

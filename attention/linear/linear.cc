@@ -105,6 +105,8 @@ class LinearOperator : public Operator {
     return cost;
   }
 
+  bool MultipliesBf16() const override { return bf16_; }
+
   absl::Status Reference(const OperatorCall& call) const override {
     const Dims& d = call.dims;
     const auto phi = [](double x) { return x > 0 ? x + 1 : std::exp(x); };

@@ -24,6 +24,7 @@ class Bf16CausalAttention : public CausalAttention {
   std::unique_ptr<State> NewState(const Dims& d, DType dtype) const override;
   int64_t StateBytes(const Dims& d) const override;
   int64_t StateBytesOf(const Dims& d, DType dtype) const override;
+  bool MultipliesBf16() const override { return true; }
 };
 
 }  // namespace mneme

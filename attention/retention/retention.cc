@@ -75,6 +75,8 @@ class RetentionOperator : public Operator {
     return cost;
   }
 
+  bool MultipliesBf16() const override { return bf16_; }
+
   absl::Status Reference(const OperatorCall& call) const override {
     const Dims& d = call.dims;
     for (int64_t b = 0; b < d.batch; ++b) {

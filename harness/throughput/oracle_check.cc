@@ -208,9 +208,10 @@ absl::StatusOr<std::unique_ptr<Workload>> MakeChecked(
     return workload;
   }
   const double tolerance =
-      kOracleSlack * (contender.tolerance > 0
-                          ? contender.tolerance
-                          : problem.variant->descriptor.tolerance);
+      kOracleSlack *
+      (contender.tolerance > 0
+           ? contender.tolerance
+           : ToleranceUnder(problem.variant->descriptor, problem.options));
   const Problem shortened = Shortened(problem);
   Tensor oracle;
   {

@@ -150,9 +150,21 @@ Cost CostOf(const Problem& problem) {
   return {};
 }
 
+// What computes the products of a problem at best.
+Ceiling ProductsOf(const Problem& problem, const Ceilings& ceilings) {
+  if (problem.phase != Phase::kPrefill || !problem.op->MultipliesBf16()) {
+    return Ceiling::kMultiplyAdd;
+  }
+  for (const Ceiling unit : {Ceiling::kAmx, Ceiling::kBf16}) {
+    if (ceilings.Rate(unit) > 0) return unit;
+  }
+  return Ceiling::kMultiplyAdd;
+}
+
 absl::StatusOr<Limit> LimitOf(const Problem& problem,
                               const Ceilings& ceilings) {
-  return LimitOf(CostOf(problem), WorkingSet(problem), ceilings);
+  return LimitOf(CostOf(problem), WorkingSet(problem), ceilings,
+                 ProductsOf(problem, ceilings));
 }
 
 double TokensOf(const Problem& problem) {
