@@ -29,6 +29,12 @@ Json ValuesJson(const OptionValues& values) {
 }  // namespace
 
 nlohmann::ordered_json VariantJson(const VariantDescriptor& d) {
+  Json others = Json::array();
+  for (const VariantDescriptor::OtherTolerance& other : d.other_tolerances) {
+    others.push_back({{"option", other.option},
+                      {"value", other.value},
+                      {"tolerance", other.tolerance}});
+  }
   return {{"name", d.name},
           {"title", d.title},
           {"family", d.family},
@@ -39,6 +45,7 @@ nlohmann::ordered_json VariantJson(const VariantDescriptor& d) {
           {"streaming", d.streaming},
           {"exact", d.exact},
           {"tolerance", d.tolerance},
+          {"other_tolerances", others},
           {"options", OptionsJson(d.options)}};
 }
 

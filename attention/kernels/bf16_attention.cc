@@ -51,8 +51,8 @@ bool AllFinite(MatrixView<const Bf16> m) {
 void ByTiles(const Bf16Unit& unit, const Bf16AttentionHead* heads, size_t count,
              MatrixView<const Bf16> k, MatrixView<const Bf16> v, float scale,
              const AttentionMask& mask) {
-  unit.begin();
   Bf16TileAttention attention(unit, k, v, scale, mask);
+  unit.begin();
   for (size_t i = 0; i < count; ++i) attention.Run(heads[i].q, heads[i].o);
   unit.end();
 }

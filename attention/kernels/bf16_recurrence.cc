@@ -400,8 +400,9 @@ size_t RunOnUnit(const Bf16Unit& unit, const AdditiveRecurrence<float>& a,
                  float* state, MatrixView<float> o, float* den) {
   const size_t size = AdditiveStateSize(a.q.cols, a.v.cols, a.normaliser);
   if (!AllFinite({state, 1, size})) return 0;
+  Bf16Recurrence recurrence(unit, a, state, o, den);
   unit.begin();
-  const size_t done = Bf16Recurrence(unit, a, state, o, den).Run();
+  const size_t done = recurrence.Run();
   unit.end();
   return done;
 }
