@@ -9,7 +9,6 @@
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "attention/kernels/bf16.h"
 #include "attention/kernels/matrix.h"
@@ -44,7 +43,20 @@ class Bf16KeyValueCache : public State {
   int64_t BytesAfter(int64_t tokens) const override;
 
  private:
-  using Storage = std::vector<kernels::Bf16>;
+  // Two numbers to each float: tensors know where large memory comes from.
+  class Storage {
+   public:
+    Storage() = default;
+    explicit Storage(int64_t size)
+        : tensor_(DType::kFloat32, {(size + 1) / 2}) {}
+
+    kernels::Bf16* data() const {
+      return static_cast<kernels::Bf16*>(tensor_.raw());
+    }
+
+   private:
+    Tensor tensor_;
+  };
 
   void DoRestore(absl::string_view bytes, int64_t tokens) override;
   void Reserve(int64_t tokens);
