@@ -234,6 +234,18 @@ std::vector<ResultRecord> WhereProbed(absl::Span<const Probe> probes) {
   return records;
 }
 
+// Likewise, of throughput records.
+std::vector<ResultRecord> WhereTimed(absl::Span<const Speed> speeds) {
+  std::vector<ResultRecord> records;
+  for (const Speed& speed : speeds) {
+    for (const ThroughputRecord& record : speed.records) {
+      if (!record.has_environment()) continue;
+      *records.emplace_back().mutable_environment() = record.environment();
+    }
+  }
+  return records;
+}
+
 // Gives boards their anchors, and those of one task and profile their
 // distinctions.
 void TellApart(std::vector<Board>& boards) {
@@ -304,21 +316,28 @@ bool Leaderboard::IsComplete() const {
 }
 
 Leaderboard MakeLeaderboard(std::vector<ResultRecord> records,
-                            std::vector<ProbeRecord> probes) {
+                            std::vector<ProbeRecord> probes,
+                            std::vector<ThroughputRecord> throughput) {
   Leaderboard leaderboard;
   std::vector<ResultRecord>& cells = leaderboard.cells;
   cells = std::move(records);
   LendOptions(cells);
   leaderboard.superseded = SortAndKeepNewest(cells);
   leaderboard.superseded += KeepNewestProbes(probes);
+  leaderboard.superseded += KeepNewestMeasurements(throughput);
   leaderboard.probes = MakeProbes(std::move(probes));
+  leaderboard.speeds = MakeSpeeds(std::move(throughput));
   leaderboard.context = MakeContext(cells);
   leaderboard.probe_context = MakeContext(WhereProbed(leaderboard.probes));
+  leaderboard.speed_context = MakeContext(WhereTimed(leaderboard.speeds));
 
   std::set<std::string> variants;
   for (const ResultRecord& cell : cells) variants.insert(cell.variant());
   for (const Probe& probe : leaderboard.probes) {
     variants.insert(probe.record.variant());
+  }
+  for (const Speed& speed : leaderboard.speeds) {
+    variants.insert(speed.records[0].variant());
   }
   leaderboard.variants.assign(variants.begin(), variants.end());
 
@@ -340,6 +359,9 @@ Leaderboard MakeLeaderboard(std::vector<ResultRecord> records,
   }
   for (Probe& probe : leaderboard.probes) {
     probe.variant_index = index_of(probe.record.variant());
+  }
+  for (Speed& speed : leaderboard.speeds) {
+    speed.variant_index = index_of(speed.records[0].variant());
   }
   TellApart(leaderboard.boards);
   return leaderboard;

@@ -10,6 +10,7 @@
 // no rank.
 //
 // Probes, which train nothing, stand beside the boards: one for each variant.
+// So do throughputs.
 
 #ifndef MNEME_REPORTS_BOARDS_H_
 #define MNEME_REPORTS_BOARDS_H_
@@ -23,9 +24,11 @@
 #include "absl/types/span.h"
 #include "harness/probe.pb.h"
 #include "harness/result.pb.h"
+#include "harness/throughput.pb.h"
 #include "reports/context.h"
 #include "reports/estimate.h"
 #include "reports/probe_results.h"
+#include "reports/speed_results.h"
 
 namespace mneme {
 
@@ -82,28 +85,32 @@ struct Board {
 };
 
 struct Leaderboard {
-  Context context;        // of the cells
-  Context probe_context;  // of the probes, which have no profile and no threads
+  Context context;  // of the cells
+  // Of probes and of throughput records, which have no profile and no threads.
+  Context probe_context;
+  Context speed_context;
   std::vector<ResultRecord> cells;    // by board, variant and seed
-  std::vector<std::string> variants;  // of cells and probes, sorted
+  std::vector<std::string> variants;  // of all records, sorted
   std::vector<Board> boards;          // by task, then profile
   std::vector<Probe> probes;          // by name
-  // Records that a newer one of the same cell or probe stands for.
+  std::vector<Speed> speeds;          // by name
+  // Records that a newer one of the same cell, probe or measurement stands for.
   int superseded = 0;
   // What was typed to have it made, without its arguments.
   std::string command = "./bazelw run //reports:leaderboard";
 
   // Whether each cell and each probe has its result. That a variant does not
   // support a task, or cannot be probed, is a result; a divergence, a failure
-  // or a missing seed is none.
+  // or a missing seed is none. How fast a variant is need not be known.
   bool IsComplete() const;
 };
 
 // Cells of failed and missing runs are records too, with their status and
 // message. Of several records of one cell, or of one probe, the one with the
-// newest date counts.
+// newest date counts; so does of several measurements of one variant's speed.
 Leaderboard MakeLeaderboard(std::vector<ResultRecord> records,
-                            std::vector<ProbeRecord> probes = {});
+                            std::vector<ProbeRecord> probes = {},
+                            std::vector<ThroughputRecord> throughput = {});
 
 // "seed 7 diverged at step 120: the loss became NaN". An ok cell has no reason.
 std::string UnfinishedReason(const ResultRecord& cell);

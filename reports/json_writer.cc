@@ -4,33 +4,19 @@
 
 #include <nlohmann/json.hpp>
 #include <utility>
+#include <vector>
 
-#include "absl/strings/numbers.h"
-#include "google/protobuf/repeated_field.h"
+#include "harness/settings_json.h"
+#include "harness/throughput/throughput_json.h"
 
 namespace mneme {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Numbers and booleans as such; all else is text.
-Json FromText(const std::string& text) {
-  Json value = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (value.is_number() || value.is_boolean()) return value;
-  return text;
-}
-
 template <typename T>
 Json OrNull(const absl::optional<T>& value) {
   return value.has_value() ? Json(*value) : Json(nullptr);
-}
-
-Json FromSettings(const google::protobuf::RepeatedPtrField<Setting>& settings) {
-  Json object = Json::object();
-  for (const Setting& setting : settings) {
-    object[setting.name()] = FromText(setting.value());
-  }
-  return object;
 }
 
 Json FromCurve(const Metrics& metrics) {
@@ -170,10 +156,10 @@ Json FromCell(const ResultRecord& cell) {
       {"total_seconds", measured(timing.total_seconds())},
       {"threads", measured(timing.threads())},
       {"options",
-       {{"variant", FromSettings(cell.variant_options())},
-        {"task", FromSettings(cell.task_options())},
-        {"model", FromSettings(cell.model_options())},
-        {"train", FromSettings(cell.train_options())}}},
+       {{"variant", JsonFromSettings(cell.variant_options())},
+        {"task", JsonFromSettings(cell.task_options())},
+        {"model", JsonFromSettings(cell.model_options())},
+        {"train", JsonFromSettings(cell.train_options())}}},
       {"environment", FromEnvironment(cell.environment())},
   };
 }
@@ -229,7 +215,7 @@ Json FromProbe(const ProbeRecord& record) {
   return {{"variant", record.variant()},
           {"family", record.family()},
           {"variant_version", record.variant_version()},
-          {"options", FromSettings(record.variant_options())},
+          {"options", JsonFromSettings(record.variant_options())},
           {"seed", record.seed()},
           {"trials", record.trials()},
           {"unsupported", or_null(record.unsupported())},
@@ -246,7 +232,7 @@ Json FromContext(const Context& context) {
   for (const ContextField& field : context.fields) {
     Json values = Json::array();
     for (const ContextValue& value : field.values) {
-      values.push_back(field.numeric ? FromText(value.value)
+      values.push_back(field.numeric ? JsonFromText(value.value)
                                      : Json(value.value));
     }
     json[field.name] = values.empty()       ? Json(nullptr)
@@ -281,7 +267,7 @@ Json FromBoard(const Board& board) {
   for (const Row& row : board.rows) rows.push_back(FromRow(row));
   Json distinction = Json::object();
   for (const Setting& setting : board.distinction) {
-    distinction[setting.name()] = FromText(setting.value());
+    distinction[setting.name()] = JsonFromText(setting.value());
   }
   return {{"task", board.task},
           {"profile", board.profile},
@@ -305,11 +291,18 @@ std::string RenderJson(const Leaderboard& leaderboard) {
   for (const Probe& probe : leaderboard.probes) {
     probes.push_back(FromProbe(probe.record));
   }
+  std::vector<ThroughputRecord> throughput;
+  for (const Speed& speed : leaderboard.speeds) {
+    throughput.insert(throughput.end(), speed.records.begin(),
+                      speed.records.end());
+  }
   const Json document = {{"schema", 1},
                          {"context", FromContext(leaderboard.context)},
                          {"cells", std::move(cells)},
                          {"rankings", std::move(rankings)},
-                         {"probes", std::move(probes)}};
+                         {"probes", std::move(probes)},
+                         {"throughput", JsonFromMeasurements(throughput)},
+                         {"ceilings", JsonFromCeilings(throughput)}};
   return document.dump(/*indent=*/1, ' ', /*ensure_ascii=*/false,
                        Json::error_handler_t::replace) +
          "\n";

@@ -18,8 +18,13 @@
 //                              "state_bytes", "pairs_at_90_per_kib",
 //                              "points": [{"pairs", "recall", "cosine"}]}],
 //                "approximation": [{"knob", "exact", "setting",
-//                                   "points": [{"size", "error"}]}], ...}]}
+//                                   "points": [{"size", "error"}]}], ...}],
+//    "throughput": [{"variant", "options", "contender", "phase", "shape",
+//                    "threads", "milliseconds", "tokens_per_second",
+//                    "fraction_of_limit", ...}],
+//    "ceilings": [{"beside", "threads", "flops", ...}]}
 //
+// Throughput and ceilings are as //harness:throughput -- --json has them.
 // A measurement of a probe is {"mean", "low", "high"}.
 // Numbers are numbers. What a cell that is not ok did not measure is null. A
 // context field on which cells differ is an array of its values, most frequent

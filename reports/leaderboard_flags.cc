@@ -44,10 +44,14 @@ void DeclareFlags(CLI::App& app, LeaderboardFlags& flags,
                  "when absent");
   CLI::Option* records =
       app.add_option("--records", flags.records,
-                     "Report on these records of cells and probes, files or "
-                     "directories, and build nothing")
+                     "Report on these records of cells, probes and throughput, "
+                     "files or directories, and build nothing")
           ->delimiter(',');
   for (CLI::Option* option : chosen) option->excludes(records);
+  app.add_option("--throughput", flags.throughput,
+                 "Show these throughput records too, files or directories, as "
+                 "//harness:throughput -- --out=DIRECTORY makes them")
+      ->delimiter(',');
   app.add_flag("--no-probes", no_probes,
                "Leave out what each memory holds without training");
   app.add_flag("--json", flags.json,

@@ -18,7 +18,8 @@ struct LeaderboardFlags {
   // As typed; when not empty, nothing of the selection counts but whether
   // probes are wanted.
   std::vector<std::string> records;
-  std::string out;  // as typed, or ""
+  std::vector<std::string> throughput;  // as typed
+  std::string out;                      // as typed, or ""
   bool json = false;
   bool no_color = false;
   // Not empty when help was asked for: then print it, and do nothing else.

@@ -31,6 +31,7 @@
 #include "absl/strings/string_view.h"
 #include "harness/atomic_file.h"
 #include "harness/terminal.h"
+#include "harness/throughput.pb.h"
 #include "reports/boards.h"
 #include "reports/build_events.h"
 #include "reports/catalog.h"
@@ -82,6 +83,12 @@ std::string Absolute(const std::string& path) {
   const std::string typed_in = FromBazelRun("BUILD_WORKING_DIRECTORY");
   return typed_in.empty() ? fs::absolute(path).string()
                           : (fs::path(typed_in) / path).string();
+}
+
+std::vector<std::string> AbsolutePaths(const std::vector<std::string>& paths) {
+  std::vector<std::string> absolute;
+  for (const std::string& path : paths) absolute.push_back(Absolute(path));
+  return absolute;
 }
 
 // The server that is running us has our build in its cache. It is known by its
@@ -168,10 +175,11 @@ int Run(const LeaderboardFlags& flags) {
   }
 
   CatchInterrupts();
-  std::vector<std::string> paths;
-  for (const std::string& path : flags.records) {
-    paths.push_back(Absolute(path));
-  }
+  // Before anything is trained: a mistyped name should cost no time.
+  absl::StatusOr<std::vector<ThroughputRecord>> throughput =
+      LoadThroughput(AbsolutePaths(flags.throughput));
+  if (!throughput.ok()) return Fail(throughput.status());
+  const std::vector<std::string> paths = AbsolutePaths(flags.records);
   absl::StatusOr<Records> records =
       paths.empty()
           ? BuildRecords(*selection, catalog, workspace, flags.no_color)
@@ -180,8 +188,12 @@ int Run(const LeaderboardFlags& flags) {
   if (!records.ok()) return Fail(records.status());
   if (!flags.selection.probes) records->probes.clear();
 
+  for (ThroughputRecord& record : *throughput) {
+    records->throughput.push_back(std::move(record));
+  }
   Leaderboard leaderboard =
-      MakeLeaderboard(std::move(records->cells), std::move(records->probes));
+      MakeLeaderboard(std::move(records->cells), std::move(records->probes),
+                      std::move(records->throughput));
   leaderboard.command = catalog.command;
   if (absl::Status status = WriteReport(leaderboard, directory); !status.ok()) {
     return Fail(status);
@@ -192,8 +204,8 @@ int Run(const LeaderboardFlags& flags) {
                            : RenderTable(leaderboard, style))
             << std::flush;
   std::cerr << "\nreport: " << directory
-            << " (leaderboard.json, .csv, .md, lengths.csv, probes.csv)\npage: "
-               "xdg-open "
+            << " (leaderboard.json, .csv, .md, lengths.csv, probes.csv, "
+               "speed.csv)\npage: xdg-open "
             << directory << "/" << kPageName << "\n";
   return leaderboard.IsComplete() ? kSuccess : kIncomplete;
 }

@@ -77,10 +77,10 @@ test_records_make_a_report() {
   tail -n 1 "$dir/stderr" | grep -q "xdg-open $dir/out/index.html" ||
     fail 'the last line does not name the next command'
   for file in index.html leaderboard.json leaderboard.csv leaderboard.md \
-    lengths.csv probes.csv; do
+    lengths.csv probes.csv speed.csv; do
     has "out/$file"
   done
-  [[ $(find "$dir/out" -type f | wc -l) == 6 ]] || fail 'more than six files'
+  [[ $(find "$dir/out" -type f | wc -l) == 7 ]] || fail 'more than seven files'
 }
 
 test_probes_are_records_too() {
@@ -95,6 +95,49 @@ test_probes_are_records_too() {
   grep -q 'probes:' "$dir/stdout" && fail 'probes are there all the same'
   run 0 --records=linear.probe --out=alone
   has alone/index.html
+}
+
+test_throughput_is_shown_beside_the_ranking() {
+  mkdir "$dir/speed"
+  "$write_record" softmax 1 0 "$dir/a.record"
+  "$write_record" softmax 654321 0 "$dir/speed/softmax.throughput"
+  run 0 --records=a.record --throughput=speed --out=out
+  says stdout '654,321  50%'
+  says out/index.html 'How fast each is'
+  says out/speed.csv softmax
+  run 0 --records=a.record,speed --out=as_records
+  cmp -s "$dir/out/index.html" "$dir/as_records/index.html" ||
+    fail '--records reads something else'
+  run 0 --records=a.record --out=without
+  says without/index.html 'Speed was not measured'
+}
+
+test_bad_throughput_is_found_before_anything_is_built() {
+  fake_bazel 0
+  run 1 --throughput=nowhere --out=out
+  one_line stderr
+  says stderr nowhere
+  mkdir "$dir/empty"
+  run 1 --throughput=empty --out=out
+  one_line stderr
+  says stderr 'there is no *.throughput file in'
+  "$write_record" softmax 654321 0 "$dir/half.throughput"
+  truncate --size=50 "$dir/half.throughput"
+  run 1 --throughput=half.throughput --out=out
+  one_line stderr
+  says stderr half.throughput
+  lacks arguments
+  lacks out/index.html
+}
+
+test_throughput_stands_beside_what_is_trained() {
+  fake_bazel 0 mqar.softmax.0
+  "$write_record" softmax 1 0 "$dir/mqar.softmax.0.record"
+  "$write_record" softmax 654321 0 "$dir/softmax.throughput"
+  run 0 --variants=softmax --tasks=mqar --no-probes \
+    --throughput=softmax.throughput
+  says stdout '654,321  50%'
+  grep -q throughput "$dir/arguments" && fail 'Bazel was told of throughput'
 }
 
 test_json_alone_is_on_stdout() {

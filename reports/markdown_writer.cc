@@ -167,6 +167,49 @@ std::string ApproximationTable(absl::Span<const Probe> probes) {
   return absl::StrCat(table, "\n");
 }
 
+std::string SpeedCell(const ThroughputMeasurement* m) {
+  if (m == nullptr) return "–";
+  if (!m->error().empty()) return "not timed";
+  const std::string fraction = FractionText(*m);
+  return absl::StrCat(FormatCount(m->tokens_per_second()),
+                      fraction.empty() ? "" : " (", fraction,
+                      fraction.empty() ? "" : ")");
+}
+
+std::string SpeedSection(absl::Span<const Speed> speeds) {
+  const SpeedSummary summary = Summarise(speeds);
+  std::string section = "## Tokens per second\n";
+  if (!summary.columns.empty()) {
+    absl::StrAppend(&section, "\n| variant |");
+    for (const auto& column : summary.columns) {
+      absl::StrAppend(&section, " ", PhaseTitle(column.phase), ", ",
+                      column.setup.Title(), " |");
+    }
+    absl::StrAppend(&section, " state | growth |\n|---|");
+    for (size_t i = 0; i < summary.columns.size() + 2; ++i) {
+      absl::StrAppend(&section, "---:|");
+    }
+    for (const SpeedRow& row : summary.rows) {
+      absl::StrAppend(&section, "\n| ", Escaped(row.speed->variant), " |");
+      for (const ThroughputMeasurement* m : row.phases) {
+        absl::StrAppend(&section, " ", SpeedCell(m), " |");
+      }
+      absl::StrAppend(
+          &section, " ",
+          row.state_bytes.has_value() ? FormatBytes(*row.state_bytes) : "–",
+          " | ", row.growth.has_value() ? FormatFigures(*row.growth) : "–",
+          " |");
+    }
+    absl::StrAppend(&section, "\n");
+  }
+  for (const Untimed& untimed : WhyUntimed(speeds, summary)) {
+    absl::StrAppend(&section,
+                    "\nNot timed: ", Escaped(absl::StrJoin(untimed.what, ", ")),
+                    ": ", Escaped(untimed.reason), "\n");
+  }
+  return section;
+}
+
 std::string ContextLines(const Context& context) {
   std::string lines = absl::StrCat("- date: ", Escaped(context.date), "\n");
   for (const ContextField& field : context.fields) {
@@ -198,6 +241,9 @@ std::string RenderMarkdown(const Leaderboard& leaderboard) {
   }
   if (!Approximations(leaderboard.probes).empty()) {
     parts.push_back(ApproximationTable(leaderboard.probes));
+  }
+  if (!leaderboard.speeds.empty()) {
+    parts.push_back(SpeedSection(leaderboard.speeds));
   }
   parts.push_back(ContextLines(leaderboard.context));
   return absl::StrJoin(parts, "\n");

@@ -10,26 +10,33 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "harness/probe_record.h"
 #include "harness/record.h"
+#include "harness/throughput/phase.h"
+#include "harness/throughput_record.h"
 
 namespace mneme {
 namespace {
 
 namespace fs = std::filesystem;
 
-bool IsProbe(const fs::path& path) { return path.extension() == ".probe"; }
+constexpr char kCell[] = ".record";
+constexpr char kProbe[] = ".probe";
+constexpr char kThroughput[] = ".throughput";
 
-// Appends the record files below a directory, in sorted order.
+// Appends the files below a directory that are named so, in sorted order.
 absl::Status AppendRecordFiles(const std::string& directory,
+                               absl::Span<const std::string> extensions,
                                std::vector<std::string>& files) {
   std::vector<std::string> found;
   std::error_code error;
   const auto options = fs::directory_options::follow_directory_symlink;
   for (auto it = fs::recursive_directory_iterator(directory, options, error);
        !error && it != fs::end(it); it.increment(error)) {
-    if (it->path().extension() == ".record" || IsProbe(it->path())) {
+    if (std::find(extensions.begin(), extensions.end(),
+                  it->path().extension()) != extensions.end()) {
       found.push_back(it->path().string());
     }
   }
@@ -38,8 +45,9 @@ absl::Status AppendRecordFiles(const std::string& directory,
         absl::StrCat("cannot read ", directory, ": ", error.message()));
   }
   if (found.empty()) {
-    return absl::NotFoundError(
-        absl::StrCat("there is no *.record or *.probe file in ", directory));
+    return absl::NotFoundError(absl::StrCat("there is no *",
+                                            absl::StrJoin(extensions, " or *"),
+                                            " file in ", directory));
   }
   std::sort(found.begin(), found.end());
   files.insert(files.end(), found.begin(), found.end());
@@ -181,28 +189,99 @@ absl::Status CheckApproximation(const ApproximationCurve& curve) {
   return absl::OkStatus();
 }
 
-// LoadRecords' for one file.
-absl::Status AppendRecord(const std::string& file, Records& records) {
-  const auto in_file = [&file](const absl::Status& status) {
+absl::Status CheckMeasurement(const ThroughputMeasurement& m) {
+  const auto wrong = [&m](absl::string_view what) {
+    return absl::DataLossError(absl::StrCat("its ", what, " of ", m.phase(),
+                                            " by ", m.contender(), " is none"));
+  };
+  if (m.contender().empty() || !ParsePhase(m.phase()).ok()) {
+    return absl::DataLossError("it has a measurement of nothing");
+  }
+  if (m.batch() < 1 || m.length() < 1 || m.heads() < 1 || m.head_dim() < 1 ||
+      m.threads() < 1) {
+    return wrong("shape");
+  }
+  if (!m.error().empty()) return absl::OkStatus();
+  const auto positive = [](double value) {
+    return value > 0 && std::isfinite(value);
+  };
+  if (!positive(m.milliseconds())) return wrong("time");
+  if (!positive(m.tokens_per_second())) return wrong("tokens per second");
+  if (!IsLoss(m.milliseconds_min()) || !IsLoss(m.cv())) return wrong("spread");
+  if (!IsLoss(m.limit_milliseconds()) || !IsLoss(m.fraction_of_limit()) ||
+      !IsLoss(m.backbone_fraction())) {
+    return wrong("limit");
+  }
+  if (!std::isfinite(m.growth_exponent())) return wrong("growth");
+  if (m.state_bytes() < 0) return wrong("state");
+  return absl::OkStatus();
+}
+
+absl::Status CheckCeilings(const MachineCeilings& ceilings) {
+  bool rates = IsLoss(ceilings.flops()) && IsLoss(ceilings.exps()) &&
+               IsLoss(ceilings.bf16_flops()) && IsLoss(ceilings.amx_flops());
+  for (const double rate : ceilings.level_bytes_per_second()) {
+    rates = rates && IsLoss(rate);
+  }
+  if (!rates || ceilings.threads() < 1 ||
+      ceilings.level_bytes_per_second_size() !=
+          ceilings.level_capacity_size()) {
+    return absl::DataLossError("its machine's ceilings are none");
+  }
+  return absl::OkStatus();
+}
+
+// Reads one file, checks it and appends what it holds.
+template <typename Record>
+absl::Status Append(const std::string& file,
+                    absl::StatusOr<Record> (*read)(const std::string&),
+                    absl::Status (*check)(const Record&),
+                    std::vector<Record>& records) {
+  absl::StatusOr<Record> record = read(file);
+  if (!record.ok()) return record.status();
+  if (absl::Status status = check(*record); !status.ok()) {
     return absl::Status(status.code(),
                         absl::StrCat(file, ": ", status.message()));
-  };
-  if (IsProbe(file)) {
-    absl::StatusOr<ProbeRecord> probe = ReadProbe(file);
-    if (!probe.ok()) return probe.status();
-    if (absl::Status status = CheckProbe(*probe); !status.ok()) {
-      return in_file(status);
-    }
-    records.probes.push_back(*std::move(probe));
-    return absl::OkStatus();
   }
-  absl::StatusOr<ResultRecord> record = ReadRecord(file);
-  if (!record.ok()) return record.status();
-  if (absl::Status status = CheckRecord(*record); !status.ok()) {
-    return in_file(status);
-  }
-  records.cells.push_back(*std::move(record));
+  records.push_back(*std::move(record));
   return absl::OkStatus();
+}
+
+absl::Status AppendThroughput(const std::string& file,
+                              std::vector<ThroughputRecord>& records) {
+  return Append(file, ReadThroughput, CheckThroughput, records);
+}
+
+// LoadRecords' for one file.
+absl::Status AppendRecord(const std::string& file, Records& records) {
+  const fs::path extension = fs::path(file).extension();
+  if (extension == kProbe) {
+    return Append(file, ReadProbe, CheckProbe, records.probes);
+  }
+  if (extension == kThroughput) {
+    return AppendThroughput(file, records.throughput);
+  }
+  return Append(file, ReadRecord, CheckRecord, records.cells);
+}
+
+// The files that are meant by paths: themselves, and of directories those with
+// one of the extensions.
+absl::StatusOr<std::vector<std::string>> FilesOf(
+    absl::Span<const std::string> paths,
+    absl::Span<const std::string> extensions) {
+  std::vector<std::string> files;
+  for (const std::string& path : paths) {
+    std::error_code ignored;
+    if (!fs::is_directory(path, ignored)) {
+      files.push_back(path);
+      continue;
+    }
+    if (absl::Status status = AppendRecordFiles(path, extensions, files);
+        !status.ok()) {
+      return status;
+    }
+  }
+  return files;
 }
 
 }  // namespace
@@ -243,21 +322,47 @@ absl::Status CheckProbe(const ProbeRecord& record) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Records> LoadRecords(absl::Span<const std::string> paths) {
-  std::vector<std::string> files;
-  for (const std::string& path : paths) {
-    std::error_code ignored;
-    if (!fs::is_directory(path, ignored)) {
-      files.push_back(path);
-      continue;
-    }
-    if (absl::Status status = AppendRecordFiles(path, files); !status.ok()) {
+absl::Status CheckThroughput(const ThroughputRecord& record) {
+  if (record.schema() != kThroughputSchema) {
+    return absl::DataLossError(absl::StrCat("its schema is ", record.schema(),
+                                            ", this program reads ",
+                                            kThroughputSchema));
+  }
+  if (record.variant().empty()) {
+    return absl::DataLossError("it lacks its variant");
+  }
+  for (const ThroughputMeasurement& m : record.measurements()) {
+    if (absl::Status status = CheckMeasurement(m); !status.ok()) return status;
+  }
+  for (const MachineCeilings& ceilings : record.ceilings()) {
+    if (absl::Status status = CheckCeilings(ceilings); !status.ok()) {
       return status;
     }
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Records> LoadRecords(absl::Span<const std::string> paths) {
+  const absl::StatusOr<std::vector<std::string>> files =
+      FilesOf(paths, {kCell, kProbe, kThroughput});
+  if (!files.ok()) return files.status();
   Records records;
-  for (const std::string& file : files) {
+  for (const std::string& file : *files) {
     if (absl::Status status = AppendRecord(file, records); !status.ok()) {
+      return status;
+    }
+  }
+  return records;
+}
+
+absl::StatusOr<std::vector<ThroughputRecord>> LoadThroughput(
+    absl::Span<const std::string> paths) {
+  const absl::StatusOr<std::vector<std::string>> files =
+      FilesOf(paths, {kThroughput});
+  if (!files.ok()) return files.status();
+  std::vector<ThroughputRecord> records;
+  for (const std::string& file : *files) {
+    if (absl::Status status = AppendThroughput(file, records); !status.ok()) {
       return status;
     }
   }

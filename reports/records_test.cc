@@ -13,6 +13,7 @@
 #include "harness/atomic_file.h"
 #include "harness/probe_record.h"
 #include "harness/record.h"
+#include "harness/throughput_record.h"
 #include "reports/testing.h"
 
 namespace mneme {
@@ -64,6 +65,45 @@ TEST(LoadRecords, TellsProbesFromCells) {
     EXPECT_EQ(records->probes[0].variant(), "b");
   }
   EXPECT_TRUE(LoadRecords({directory + "/quick"}).ok()) << "probes alone";
+}
+
+TEST(LoadRecords, KnowsThroughput) {
+  const std::string directory = Directory();
+  ASSERT_TRUE(WriteRecord(directory + "/a.record", OkCell("a", 0.5)).ok());
+  ASSERT_TRUE(
+      WriteThroughput(directory + "/quick/b.throughput", SpeedRecord("b", 1000))
+          .ok());
+  const auto records = LoadRecords({directory});
+  ASSERT_TRUE(records.ok()) << records.status();
+  EXPECT_THAT(records->cells, SizeIs(1));
+  ASSERT_THAT(records->throughput, SizeIs(1));
+  EXPECT_EQ(records->throughput[0].variant(), "b");
+  EXPECT_TRUE(LoadRecords({directory + "/quick"}).ok()) << "throughput alone";
+}
+
+TEST(LoadThroughput, TakesNothingElse) {
+  const std::string directory = Directory();
+  ASSERT_TRUE(WriteRecord(directory + "/a.record", OkCell("a", 0.5)).ok());
+  EXPECT_EQ(Message(LoadThroughput({directory}).status()),
+            "there is no *.throughput file in " + directory);
+  const std::string file = directory + "/b.throughput";
+  ASSERT_TRUE(WriteThroughput(file, SpeedRecord("b", 1000)).ok());
+  const auto records = LoadThroughput({directory, file});
+  ASSERT_TRUE(records.ok()) << records.status();
+  EXPECT_THAT(*records, SizeIs(2));
+  EXPECT_TRUE(LoadThroughput({})->empty());
+  const absl::Status missing =
+      LoadThroughput({directory + "/c.throughput"}).status();
+  EXPECT_TRUE(absl::IsNotFound(missing)) << missing;
+  ThroughputRecord odd = SpeedRecord("b", 1000);
+  odd.mutable_measurements(0)->set_tokens_per_second(NAN);
+  ASSERT_TRUE(WriteThroughput(file, odd).ok());
+  EXPECT_EQ(Message(LoadThroughput({file}).status()),
+            file + ": its tokens per second of prefill by mneme is none");
+  ASSERT_TRUE(WriteFileAtomically(file, "no record").ok());
+  const absl::Status damaged = LoadThroughput({file}).status();
+  EXPECT_TRUE(absl::IsDataLoss(damaged)) << damaged;
+  EXPECT_THAT(Message(damaged), HasSubstr(file));
 }
 
 TEST(LoadRecords, NamesWhatIsMissing) {
@@ -184,6 +224,45 @@ TEST(CheckProbe, RefusesWhatNoProbeCouldHaveWritten) {
     r.mutable_approximation(0)->mutable_points(0)->mutable_error()->set_mean(
         -1);
   }));
+}
+
+TEST(CheckThroughput, RefusesWhatNoRunCouldHaveWritten) {
+  EXPECT_TRUE(CheckThroughput(SpeedRecord("a", 1000)).ok());
+  ThroughputRecord errors = SpeedRecord("a", 1000);
+  errors.clear_measurements();
+  *errors.add_measurements() = NotTimed("mneme", "no luck");
+  EXPECT_TRUE(CheckThroughput(errors).ok());
+  const auto refused = [](void (*spoil)(ThroughputRecord&)) {
+    ThroughputRecord record = SpeedRecord("a", 1000);
+    spoil(record);
+    return absl::IsDataLoss(CheckThroughput(record));
+  };
+  using Record = ThroughputRecord&;
+  EXPECT_TRUE(refused([](Record r) { r.set_schema(2); }));
+  EXPECT_TRUE(refused([](Record r) { r.clear_variant(); }));
+  EXPECT_TRUE(
+      refused([](Record r) { r.mutable_measurements(0)->set_phase("sleep"); }));
+  EXPECT_TRUE(
+      refused([](Record r) { r.mutable_measurements(0)->clear_contender(); }));
+  EXPECT_TRUE(
+      refused([](Record r) { r.mutable_measurements(0)->set_length(0); }));
+  EXPECT_TRUE(
+      refused([](Record r) { r.mutable_measurements(0)->set_threads(-1); }));
+  EXPECT_TRUE(refused(
+      [](Record r) { r.mutable_measurements(0)->set_milliseconds(0); }));
+  EXPECT_TRUE(refused([](Record r) {
+    r.mutable_measurements(0)->set_tokens_per_second(INFINITY);
+  }));
+  EXPECT_TRUE(refused([](Record r) { r.mutable_measurements(0)->set_cv(-1); }));
+  EXPECT_TRUE(refused(
+      [](Record r) { r.mutable_measurements(0)->set_fraction_of_limit(NAN); }));
+  EXPECT_TRUE(refused(
+      [](Record r) { r.mutable_measurements(0)->set_growth_exponent(NAN); }));
+  EXPECT_TRUE(refused(
+      [](Record r) { r.mutable_measurements(0)->set_state_bytes(-1); }));
+  EXPECT_TRUE(refused([](Record r) { r.mutable_ceilings(0)->set_flops(-1); }));
+  EXPECT_TRUE(
+      refused([](Record r) { r.mutable_ceilings(0)->add_level_capacity(1); }));
 }
 
 // Records that are kept with the sources can still be read and shown.

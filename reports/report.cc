@@ -13,6 +13,7 @@
 #include "reports/lengths_csv.h"
 #include "reports/markdown_writer.h"
 #include "reports/page/page.h"
+#include "reports/speed_csv.h"
 
 namespace mneme {
 
@@ -26,6 +27,7 @@ absl::Status WriteReport(const Leaderboard& leaderboard,
       {"leaderboard.md", RenderMarkdown(leaderboard)},
       {"lengths.csv", RenderLengthsCsv(leaderboard)},
       {"probes.csv", RenderProbesCsv(leaderboard)},
+      {"speed.csv", RenderSpeedCsv(leaderboard)},
       {kPageName, *std::move(page)},
   };
   for (const auto& [name, contents] : files) {

@@ -14,8 +14,8 @@ namespace mneme {
 
 inline constexpr char kPageName[] = "index.html";
 
-// Writes leaderboard.json, .csv and .md, lengths.csv, probes.csv and last, as
-// it links to them, the page. Each file is replaced as a whole.
+// Writes leaderboard.json, .csv and .md, lengths.csv, probes.csv, speed.csv and
+// last, as it links to them, the page. Each file is replaced as a whole.
 absl::Status WriteReport(const Leaderboard& leaderboard,
                          const std::string& directory);
 

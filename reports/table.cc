@@ -6,7 +6,9 @@
 #include <cstddef>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
@@ -187,6 +189,71 @@ std::string ProbeLines(const Leaderboard& leaderboard) {
   return lines;
 }
 
+std::string SpeedText(const ThroughputMeasurement* m) {
+  if (m == nullptr) return "-";
+  if (!m->error().empty()) return "not timed";
+  std::string text = FormatCount(m->tokens_per_second());
+  if (m->limit_milliseconds() > 0) {
+    absl::StrAppendFormat(&text, " %3.0f%%", 100 * m->fraction_of_limit());
+  }
+  return text;
+}
+
+// Variants and how fast they are in each phase, without what has no room.
+std::string RenderSpeeds(absl::Span<const Speed> speeds,
+                         const TerminalStyle& style) {
+  const SpeedSummary summary = Summarise(speeds);
+  std::vector<std::vector<std::string>> lines(summary.rows.size() + 2);
+  const auto add = [&lines](absl::string_view title, absl::string_view shape) {
+    lines[0].emplace_back(title);
+    lines[1].emplace_back(shape);
+  };
+  add("variant", "");
+  for (size_t r = 0; r < summary.rows.size(); ++r) {
+    lines[r + 2].push_back(OneLine(summary.rows[r].speed->variant));
+  }
+  for (size_t c = 0; c < summary.columns.size(); ++c) {
+    const SpeedSummary::PhaseColumn& column = summary.columns[c];
+    // The page has it, and so has the suite's own table.
+    if (column.phase == Phase::kBackward) continue;
+    add(PhaseTitle(column.phase), OneLine(column.setup.Title()));
+    for (size_t r = 0; r < summary.rows.size(); ++r) {
+      lines[r + 2].push_back(SpeedText(summary.rows[r].phases[c]));
+    }
+  }
+  std::vector<std::string> texts(lines.size());
+  for (size_t c = 0; c < lines[0].size(); ++c) {
+    size_t width = 0;
+    for (const auto& line : lines) width = std::max(width, Width(line[c]));
+    const size_t total = Width(texts[0]) + kGap.size() + width;
+    if (c > 0 && total > static_cast<size_t>(style.columns)) break;
+    for (size_t r = 0; r < lines.size(); ++r) {
+      absl::StrAppend(&texts[r], kGap, Padded(lines[r][c], width, c > 0));
+    }
+  }
+  std::string out;
+  AppendStyled(
+      out, kBold,
+      Wrapped("speed: tokens per second, and how much of the limit that is", 0,
+              static_cast<size_t>(style.columns)),
+      style.color);
+  for (size_t r = 0; r < texts.size(); ++r) {
+    AppendStyled(out, r < 2 ? kGrey : "",
+                 absl::StripTrailingAsciiWhitespace(texts[r]), style.color);
+  }
+  for (const Untimed& untimed : WhyUntimed(speeds, summary)) {
+    const std::string text =
+        OneLine(absl::StrCat("not timed: ", absl::StrJoin(untimed.what, ", "),
+                             ": ", untimed.reason));
+    AppendStyled(
+        out, kGrey,
+        absl::StrCat(kGap, Wrapped(text, kGap.size(),
+                                   static_cast<size_t>(style.columns))),
+        style.color);
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string RenderTable(const Leaderboard& leaderboard,
@@ -207,6 +274,9 @@ std::string RenderTable(const Leaderboard& leaderboard,
         "\n"));
   }
   if (!leaderboard.probes.empty()) parts.push_back(ProbeLines(leaderboard));
+  if (!leaderboard.speeds.empty()) {
+    parts.push_back(RenderSpeeds(leaderboard.speeds, style));
+  }
   return absl::StrJoin(parts, "\n");
 }
 

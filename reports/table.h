@@ -14,7 +14,8 @@
 namespace mneme {
 
 // One table for each board, each followed by the scores of guessing, and by
-// what a reader must know of mixed or replaced cells. ASCII but for names.
+// what a reader must know of mixed or replaced cells. Last, if it was measured,
+// how fast variants are. ASCII but for names.
 std::string RenderTable(const Leaderboard& leaderboard,
                         const TerminalStyle& style);
 

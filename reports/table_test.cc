@@ -84,6 +84,33 @@ TEST(Table, MixedMachinesAreNoted) {
               HasSubstr("note: cells differ in SIMD target: AVX2 (1), AVX3"));
 }
 
+TEST(Table, SpeedsStandBelow) {
+  ThroughputRecord failed = SpeedRecord("gla", 1);
+  failed.clear_measurements();
+  *failed.add_measurements() = NotTimed("mneme", "\033[2Jit is wrong");
+  const Leaderboard leaderboard = MakeLeaderboard(
+      {OkCell("softmax", 1.0)}, {}, {SpeedRecord("linear", 654321), failed});
+  const std::string table =
+      RenderTable(leaderboard, {kUnlimitedColumns, false});
+  EXPECT_THAT(
+      table,
+      HasSubstr(
+          "\nspeed: tokens per second, and how much of the limit that is\n"
+          "  variant       prefill       decode    training\n"
+          "            1x2048x8x64  1x4096x8x64  64x64x2x32\n"
+          "  linear   654,321  50%  65,432  50%      65,432\n"
+          "  gla         not timed            -           -\n"
+          "  not timed: gla (prefill, 1x2048x8x64): [2Jit is wrong\n"));
+  for (int columns = 30; columns <= 60; ++columns) {
+    const std::string narrow = RenderTable(leaderboard, {columns, false});
+    for (const std::string& line :
+         Lines(narrow.substr(narrow.find("speed:")))) {
+      EXPECT_LE(line.size(), columns) << line;
+    }
+  }
+  EXPECT_THAT(RenderTable(Example(), {80, false}), Not(HasSubstr("speed:")));
+}
+
 TEST(Table, ProbesThatFailedAreNoted) {
   const std::string table = RenderTable(
       MakeLeaderboard({OkCell("softmax", 1.0)},

@@ -49,6 +49,38 @@ ProbeRecord MeasuredProbe(const std::string& variant) {
   return probe;
 }
 
+ThroughputMeasurement Measured(const std::string& phase, int64_t batch,
+                               int64_t length, int64_t heads, int64_t head_dim,
+                               double tokens_per_second) {
+  ThroughputMeasurement m;
+  m.set_contender("mneme");
+  m.set_phase(phase);
+  m.set_form(phase == "decode" ? "recurrent" : "chunked");
+  m.set_batch(batch);
+  m.set_length(length);
+  m.set_heads(heads);
+  m.set_head_dim(head_dim);
+  m.set_threads(1);
+  const double tokens =
+      static_cast<double>(phase == "decode" ? batch : batch * length);
+  m.set_milliseconds(1e3 * tokens / tokens_per_second);
+  m.set_milliseconds_min(0.99 * m.milliseconds());
+  m.set_cv(0.01);
+  m.set_repetitions(9);
+  m.set_tokens_per_second(tokens_per_second);
+  if (phase != "train") {
+    m.set_gflops(50);
+    m.set_gigabytes_per_second(2);
+    m.set_level("L2");
+    m.set_state_bytes(16384);
+    m.set_limit_milliseconds(0.5 * m.milliseconds());
+    m.set_bound("compute");
+    m.set_fraction_of_limit(0.5);
+  }
+  m.set_peak_memory_bytes(1 << 24);
+  return m;
+}
+
 ResultRecord BareCell(const std::string& variant, uint64_t seed) {
   ResultRecord cell;
   cell.set_schema(1);
@@ -220,6 +252,59 @@ ProbeRecord FailedProbe(const std::string& variant,
   ProbeRecord probe = BareProbe(variant);
   probe.set_failure(message);
   return probe;
+}
+
+ThroughputRecord SpeedRecord(const std::string& variant,
+                             double tokens_per_second) {
+  ThroughputRecord record;
+  record.set_schema(1);
+  record.set_variant(variant);
+  record.set_family("attention");
+  record.set_variant_version(1);
+  AddSetting(record.mutable_variant_options(), "heads", "2");
+  for (int64_t length = 1024; length <= 8192; length *= 2) {
+    *record.add_measurements() =
+        Measured("prefill", 1, length, 8, 64, tokens_per_second);
+    record.mutable_measurements()->rbegin()->set_growth_exponent(1);
+  }
+  *record.add_measurements() =
+      Measured("decode", 1, 4096, 8, 64, tokens_per_second / 10);
+  *record.add_measurements() =
+      Measured("backward", 1, 2048, 8, 64, tokens_per_second / 10);
+  ThroughputMeasurement& train = *record.add_measurements();
+  train = Measured("train", 64, 64, 2, 32, tokens_per_second / 10);
+  train.set_backbone_fraction(0.1);
+  ThroughputMeasurement& backbone = *record.add_measurements();
+  backbone = Measured("train", 64, 64, 2, 32, tokens_per_second);
+  backbone.set_contender("backbone");
+  MachineCeilings& ceilings = *record.add_ceilings();
+  ceilings.set_threads(1);
+  ceilings.set_flops(1e11);
+  ceilings.set_exps(5e9);
+  for (const double gigabytes : {200, 100, 50, 10}) {
+    ceilings.add_level_bytes_per_second(1e9 * gigabytes);
+  }
+  for (const int64_t kib : {48, 1024, 32768, 0}) {
+    ceilings.add_level_capacity(1024 * kib);
+  }
+  SetEnvironment(*record.mutable_environment());
+  record.set_seconds(3);
+  return record;
+}
+
+ThroughputMeasurement NotTimed(const std::string& contender,
+                               const std::string& error) {
+  ThroughputMeasurement m;
+  m.set_contender(contender);
+  m.set_phase("prefill");
+  m.set_form("chunked");
+  m.set_batch(1);
+  m.set_length(2048);
+  m.set_heads(8);
+  m.set_head_dim(64);
+  m.set_threads(1);
+  m.set_error(error);
+  return m;
 }
 
 }  // namespace mneme

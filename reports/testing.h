@@ -10,6 +10,7 @@
 
 #include "harness/probe.pb.h"
 #include "harness/result.pb.h"
+#include "harness/throughput.pb.h"
 
 namespace mneme {
 
@@ -48,6 +49,18 @@ ProbeRecord UnsupportedProbe(const std::string& variant,
 
 // One that failed, as the driver makes them.
 ProbeRecord FailedProbe(const std::string& variant, const std::string& message);
+
+// How fast a variant is with one thread: it prefills 1x1024x8x64 to 1x8192x8x64
+// at so many tokens per second, half the limit, and grows with exponent 1; it
+// decodes, goes backward and trains ten times as slowly in the suite's own
+// shapes, with a backbone that is ten times as fast as training. Its state is
+// of 16 KiB.
+ThroughputRecord SpeedRecord(const std::string& variant,
+                             double tokens_per_second);
+
+// A measurement that was not timed, of prefill in the suite's own shape.
+ThroughputMeasurement NotTimed(const std::string& contender,
+                               const std::string& error);
 
 }  // namespace mneme
 

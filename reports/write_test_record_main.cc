@@ -2,7 +2,8 @@
 //
 // write_test_record VARIANT ACCURACY SEED FILE: a record for shell tests. An
 // accuracy below 0 is a run that diverged. A file named *.probe becomes a probe
-// that holds ACCURACY pairs for each key dimension.
+// that holds ACCURACY pairs for each key dimension, one named *.throughput a
+// variant that prefills ACCURACY tokens per second.
 
 #include <cstdlib>
 #include <iostream>
@@ -10,6 +11,7 @@
 #include "absl/strings/match.h"
 #include "harness/probe_record.h"
 #include "harness/record.h"
+#include "harness/throughput_record.h"
 #include "reports/testing.h"
 
 int main(int argc, char** argv) {
@@ -23,6 +25,10 @@ int main(int argc, char** argv) {
     if (absl::EndsWith(argv[4], ".probe")) {
       return mneme::WriteProbe(argv[4],
                                mneme::CapacityProbe(argv[1], accuracy));
+    }
+    if (absl::EndsWith(argv[4], ".throughput")) {
+      return mneme::WriteThroughput(argv[4],
+                                    mneme::SpeedRecord(argv[1], accuracy));
     }
     return mneme::WriteRecord(
         argv[4], accuracy < 0 ? mneme::DivergedCell(argv[1], seed)

@@ -17,6 +17,7 @@
 #include "reports/json_writer.h"
 #include "reports/lengths_csv.h"
 #include "reports/markdown_writer.h"
+#include "reports/speed_csv.h"
 #include "reports/testing.h"
 
 namespace mneme {
@@ -228,6 +229,71 @@ TEST(CsvWriter, AnyTextSurvives) {
   // Not a digit is lost.
   EXPECT_EQ(std::stod(lines[3][column("accuracy")]), 1.0 / 3);
   EXPECT_EQ(lines[3][column("steps_to_90")], "");
+}
+
+ThroughputRecord WithError(const std::string& error) {
+  ThroughputRecord record = SpeedRecord("gla", 1000);
+  record.clear_measurements();
+  *record.add_measurements() = NotTimed("mneme", error);
+  return record;
+}
+
+TEST(JsonWriter, HoldsWhatWasTimed) {
+  const json document = json::parse(RenderJson(MakeLeaderboard(
+      {}, {}, {SpeedRecord("linear", 1000), WithError("no luck")})));
+  const json& throughput = document["throughput"];
+  ASSERT_THAT(throughput, SizeIs(9));
+  EXPECT_EQ(throughput[0]["variant"], "gla");
+  EXPECT_EQ(throughput[0]["error"], "no luck");
+  EXPECT_FALSE(throughput[0].contains("tokens_per_second"));
+  EXPECT_EQ(throughput[1]["variant"], "linear");
+  EXPECT_EQ(throughput[1]["options"]["heads"], 2);
+  EXPECT_EQ(throughput[1]["shape"], "1x1024x8x64");
+  EXPECT_EQ(throughput[1]["tokens_per_second"], 1000);
+  EXPECT_EQ(throughput[1]["fraction_of_limit"], 0.5);
+  EXPECT_EQ(throughput[1]["growth_exponent"], 1);
+  EXPECT_TRUE(throughput[7]["fraction_of_limit"].is_null()) << "of training";
+  EXPECT_EQ(throughput[7]["backbone_fraction"], 0.1);
+  ASSERT_THAT(document["ceilings"], SizeIs(2));
+  EXPECT_EQ(document["ceilings"][1]["beside"], "linear");
+  EXPECT_EQ(document["ceilings"][1]["flops"], 1e11);
+  EXPECT_THAT(Written({})["throughput"], SizeIs(0));
+}
+
+TEST(CsvWriter, SpeedsHaveALineForEachMeasurement) {
+  const auto lines = ParseCsv(RenderSpeedCsv(MakeLeaderboard(
+      {}, {}, {SpeedRecord("linear", 1000.0 / 3), WithError("no, \"luck\"")})));
+  ASSERT_THAT(lines, SizeIs(1 + 9));
+  const auto value = [&lines](size_t line, const std::string& name) {
+    const auto& names = lines[0];
+    return lines[line].at(static_cast<size_t>(
+        std::find(names.begin(), names.end(), name) - names.begin()));
+  };
+  for (const auto& line : lines) EXPECT_EQ(line.size(), lines[0].size());
+  EXPECT_EQ(value(1, "error"), "no, \"luck\"");
+  EXPECT_EQ(value(1, "tokens_per_second"), "");
+  EXPECT_EQ(value(2, "length"), "1024");
+  EXPECT_EQ(std::stod(value(2, "tokens_per_second")), 1000.0 / 3);
+  EXPECT_EQ(value(2, "noisy"), "false");
+  EXPECT_EQ(value(8, "phase"), "train");
+  EXPECT_EQ(value(8, "fraction_of_limit"), "");
+  EXPECT_EQ(value(9, "contender"), "backbone");
+}
+
+TEST(MarkdownWriter, HasATableOfSpeeds) {
+  const std::string markdown = RenderMarkdown(MakeLeaderboard(
+      {}, {}, {SpeedRecord("linear", 654321), WithError("no|luck")}));
+  EXPECT_THAT(
+      markdown,
+      HasSubstr("| variant | prefill, 1x2048x8x64 | decode, 1x4096x8x64 "
+                "| backward, 1x2048x8x64 | training, 64x64x2x32 | state "
+                "| growth |\n|---|---:|---:|---:|---:|---:|---:|\n"
+                "| linear | 654,321 (50% of limit) | "));
+  EXPECT_THAT(markdown, HasSubstr("| gla | not timed | – | – | – | – | – |"));
+  EXPECT_THAT(markdown, HasSubstr("Not timed: gla (prefill, 1x2048x8x64): "
+                                  "no\\|luck"));
+  EXPECT_THAT(RenderMarkdown(MakeLeaderboard({})),
+              Not(HasSubstr("Tokens per second")));
 }
 
 TEST(CsvWriter, ProbesHaveALineForEachPoint) {

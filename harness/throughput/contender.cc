@@ -5,13 +5,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "attention/plugin/suggest.h"
-
 namespace mneme {
 namespace {
 
-constexpr Phase kPhases[] = {Phase::kPrefill, Phase::kDecode, Phase::kBackward,
-                             Phase::kTrain};
 constexpr char kOwn[] = "mneme";
 
 std::vector<Contender>& All() {
@@ -25,29 +21,6 @@ bool Precedes(const std::string& a, const std::string& b) {
 }
 
 }  // namespace
-
-absl::string_view PhaseName(Phase phase) {
-  switch (phase) {
-    case Phase::kPrefill:
-      return "prefill";
-    case Phase::kDecode:
-      return "decode";
-    case Phase::kBackward:
-      return "backward";
-    case Phase::kTrain:
-      return "train";
-  }
-  return "?";
-}
-
-absl::StatusOr<Phase> ParsePhase(absl::string_view name) {
-  std::vector<std::string> known;
-  for (Phase phase : kPhases) {
-    if (PhaseName(phase) == name) return phase;
-    known.emplace_back(PhaseName(phase));
-  }
-  return UnknownName("phase", name, known);
-}
 
 bool RegisterContender(Contender contender) {
   All().push_back(std::move(contender));

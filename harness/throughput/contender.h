@@ -21,18 +21,9 @@
 #include "absl/strings/string_view.h"
 #include "attention/kernels/parallel.h"
 #include "attention/variant.h"
+#include "harness/throughput/phase.h"
 
 namespace mneme {
-
-enum class Phase {
-  kPrefill,   // the outputs of a whole sequence
-  kDecode,    // one token, after a context of `length` others
-  kBackward,  // all gradients, of a finished forward
-  kTrain,     // optimiser steps of a model
-};
-absl::string_view PhaseName(Phase phase);
-// InvalidArgument, with the known names, for another one.
-absl::StatusOr<Phase> ParsePhase(absl::string_view name);
 
 // What is to be computed. Arrays are float32, [batch, length, heads, dim] and
 // their like, in the order and the shapes of the operator's Inputs().

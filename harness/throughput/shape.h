@@ -11,7 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "harness/throughput/contender.h"
+#include "harness/throughput/phase.h"
 
 namespace mneme {
 

@@ -2,8 +2,8 @@
 
 #include "harness/throughput/throughput_json.h"
 
+#include "harness/settings_json.h"
 #include "harness/throughput/shape.h"
-#include "nlohmann/json.hpp"
 
 namespace mneme {
 namespace {
@@ -14,6 +14,7 @@ Json MeasurementJson(const ThroughputRecord& record,
                      const ThroughputMeasurement& m) {
   Json json = {
       {"variant", record.variant()},
+      {"options", JsonFromSettings(record.variant_options())},
       {"contender", m.contender()},
       {"phase", m.phase()},
       {"form", m.form()},
@@ -66,17 +67,30 @@ Json CeilingsJson(const std::string& variant, const MachineCeilings& c) {
 
 }  // namespace
 
-std::string ThroughputJson(absl::Span<const ThroughputRecord> records) {
-  Json measurements = Json::array(), ceilings = Json::array();
-  Json environment;
+Json JsonFromMeasurements(absl::Span<const ThroughputRecord> records) {
+  Json measurements = Json::array();
   for (const ThroughputRecord& record : records) {
     for (const ThroughputMeasurement& m : record.measurements()) {
       measurements.push_back(MeasurementJson(record, m));
     }
+  }
+  return measurements;
+}
+
+Json JsonFromCeilings(absl::Span<const ThroughputRecord> records) {
+  Json ceilings = Json::array();
+  for (const ThroughputRecord& record : records) {
     for (const MachineCeilings& c : record.ceilings()) {
       ceilings.push_back(CeilingsJson(record.variant(), c));
     }
-    const Environment& e = record.environment();
+  }
+  return ceilings;
+}
+
+std::string ThroughputJson(absl::Span<const ThroughputRecord> records) {
+  Json environment;
+  if (!records.empty()) {
+    const Environment& e = records.back().environment();
     environment = {{"machine", e.machine()},
                    {"cores", e.cores()},
                    {"simd_target", e.simd_target()},
@@ -85,8 +99,8 @@ std::string ThroughputJson(absl::Span<const ThroughputRecord> records) {
                    {"commit", e.commit()},
                    {"date", e.date()}};
   }
-  return Json{{"throughput", measurements},
-              {"ceilings", ceilings},
+  return Json{{"throughput", JsonFromMeasurements(records)},
+              {"ceilings", JsonFromCeilings(records)},
               {"environment", environment}}
              .dump(2) +
          "\n";

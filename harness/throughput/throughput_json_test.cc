@@ -12,6 +12,9 @@ namespace {
 ThroughputRecord Sample() {
   ThroughputRecord record;
   record.set_variant("softmax");
+  Setting* heads = record.add_variant_options();
+  heads->set_name("kv_heads");
+  heads->set_value("2");
   ThroughputMeasurement* m = record.add_measurements();
   m->set_contender("mneme");
   m->set_phase("prefill");
@@ -38,6 +41,7 @@ TEST(ThroughputJsonTest, HasTheNamedFields) {
   const auto json = nlohmann::json::parse(ThroughputJson({Sample()}));
   const auto& first = json["throughput"][0];
   EXPECT_EQ(first["variant"], "softmax");
+  EXPECT_EQ(first["options"]["kv_heads"], 2);
   EXPECT_EQ(first["phase"], "prefill");
   EXPECT_EQ(first["shape"], "1x2048x8x64");
   EXPECT_EQ(first["threads"], 1);

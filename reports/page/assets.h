@@ -20,6 +20,8 @@ const std::string& StateChartTemplate();          // state.vega.json
 const std::string& LengthChartTemplate();         // length.vega.json
 const std::string& CapacityChartTemplate();       // capacity.vega.json
 const std::string& ApproximationChartTemplate();  // approximation.vega.json
+const std::string& SpeedLengthChartTemplate();    // speed_length.vega.json
+const std::string& AccuracySpeedChartTemplate();  // accuracy_speed.vega.json
 
 }  // namespace mneme
 

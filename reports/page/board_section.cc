@@ -16,6 +16,7 @@
 #include "reports/page/heat_map.h"
 #include "reports/page/length_section.h"
 #include "reports/page/series.h"
+#include "reports/page/speed_section.h"
 
 namespace mneme {
 namespace {
@@ -294,6 +295,7 @@ ViewData BoardSection(const Leaderboard& leaderboard, const Board& board) {
   section.set("one_seed", TextOrNothing(SeedsLine(board)));
   section.set("learning", LearningOf(leaderboard, board));
   section.set("state", StateOf(leaderboard, board));
+  section.set("time", AccuracySpeedFigure(leaderboard, board));
   const std::vector<RowLengths> lengths = LengthsOf(leaderboard, board);
   section.set("lengths", LengthTable(board, lengths));
   section.set("heat", HeatMaps(lengths));

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <utility>
 
+#include "reports/page/series.h"
+
 namespace mneme {
 namespace {
 
@@ -13,6 +15,15 @@ namespace {
 constexpr double kNameHeight = 15;
 constexpr double kNameLetterWidth = 7.5;
 constexpr size_t kMostNameLetters = 24;
+
+size_t MostLetters(const ChartJson& looks) {
+  size_t letters = 0;
+  for (const ChartJson& look : looks) {
+    letters =
+        std::max(letters, look["name"].get_ref<const std::string&>().size());
+  }
+  return letters;
+}
 
 }  // namespace
 
@@ -34,6 +45,49 @@ std::string NameList(const std::vector<std::string>& names) {
     list += names[i];
   }
   return list;
+}
+
+double Rounded(double value, int digits) {
+  if (value == 0) return 0;
+  const double scale =
+      std::pow(10, digits - 1 - std::floor(std::log10(std::abs(value))));
+  return std::round(value * scale) / scale;
+}
+
+ChartJson LookOf(size_t id, const std::string& name, const std::string& variant,
+                 size_t variant_index) {
+  return {{"id", id},
+          {"name", name},
+          {"variant", variant},
+          {"color", SeriesColor(variant_index)},
+          {"marker", SeriesMarker(variant_index)}};
+}
+
+void SetLines(ChartJson looks, ChartJson curves, ChartJson ends,
+              ChartJson& spec) {
+  ChartJson variants = ChartJson::array();
+  for (const ChartJson& look : looks) variants.push_back(look["variant"]);
+  Named(spec["signals"], "variants")["value"] = std::move(variants);
+  Named(spec["signals"], "names")["value"] = NamesWidth(MostLetters(looks));
+  Named(spec["data"], "looks")["values"] = std::move(looks);
+  Named(spec["data"], "curves")["values"] = std::move(curves);
+  Named(spec["data"], "ends")["values"] = std::move(ends);
+}
+
+ChartJson DecimalTicks(double low, double high) {
+  constexpr double kFewDecades = 2.5;
+  const bool few = std::log10(high / low) < kFewDecades;
+  ChartJson ticks = ChartJson::array();
+  for (int power = static_cast<int>(std::floor(std::log10(low)));
+       std::pow(10, power) <= high; ++power) {
+    for (const double factor : {1.0, 2.0, 5.0}) {
+      const double tick = Rounded(factor * std::pow(10, power), 1);
+      if (tick >= low && tick <= high && (few || factor == 1)) {
+        ticks.push_back(tick);
+      }
+    }
+  }
+  return ticks;
 }
 
 ChartJson PowerTicks(double low, double high) {

@@ -6,9 +6,11 @@
 #ifndef MNEME_REPORTS_PAGE_CHART_PARTS_H_
 #define MNEME_REPORTS_PAGE_CHART_PARTS_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <functional>
 #include <initializer_list>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -30,6 +32,34 @@ std::string Dump(const ChartJson& spec);
 
 // "softmax, retention and linear".
 std::string NameList(const std::vector<std::string>& names);
+
+// To so many significant digits: the page has thousands of numbers, and holds
+// of each what can be seen, and no more.
+double Rounded(double value, int digits);
+
+// The smallest and largest of what was added.
+struct ChartRange {
+  double low = std::numeric_limits<double>::max();
+  double high = 0;
+
+  void Add(double value) {
+    low = std::min(low, value);
+    high = std::max(high, value);
+  }
+};
+
+// How a line looks, which stands once for each in `looks`; its points name it
+// by its id.
+ChartJson LookOf(size_t id, const std::string& name, const std::string& variant,
+                 size_t variant_index);
+
+// Fills in the lines of a specification that has data `looks`, `curves` and
+// `ends`, and signals `variants` and `names`.
+void SetLines(ChartJson looks, ChartJson curves, ChartJson ends,
+              ChartJson& spec);
+
+// Powers of ten, and over few of them 2 and 5 times those too.
+ChartJson DecimalTicks(double low, double high);
 
 // At most six ticks, at powers of two.
 ChartJson PowerTicks(double low, double high);

@@ -19,6 +19,7 @@
 #include "reports/page/assets.h"
 #include "reports/page/board_section.h"
 #include "reports/page/probe_section.h"
+#include "reports/page/speed_section.h"
 #include "reports/page/view.h"
 
 namespace mneme {
@@ -36,13 +37,13 @@ std::string LongDate(const std::string& iso) {
   return absl::FormatTime("%-d %B %Y, %H:%M UTC", time, absl::UTCTimeZone());
 }
 
-std::string ValuesText(const ContextField& field) {
+std::string ValuesText(const ContextField& field,
+                       const std::string& noun = "cell") {
   if (field.values.size() == 1) return field.values[0].value;
-  return absl::StrJoin(field.values, "; ",
-                       [](std::string* out, const ContextValue& value) {
-                         absl::StrAppend(out, value.value, " (",
-                                         Plural(value.cells, "cell"), ")");
-                       });
+  return absl::StrJoin(
+      field.values, "; ", [&noun](std::string* out, const ContextValue& value) {
+        absl::StrAppend(out, value.value, " (", Plural(value.cells, noun), ")");
+      });
 }
 
 ViewData Facts(const Context& context) {
@@ -83,7 +84,7 @@ std::vector<std::string> TasksOf(const Leaderboard& leaderboard) {
   return {tasks.begin(), tasks.end()};
 }
 
-// In the order of Leaderboard::variants; the others were only probed.
+// In the order of Leaderboard::variants; the others were only probed or timed.
 std::vector<std::string> TrainedVariants(const Leaderboard& leaderboard) {
   std::set<std::string> variants;
   for (const ResultRecord& cell : leaderboard.cells) {
@@ -96,7 +97,9 @@ std::string Lede(const Leaderboard& leaderboard) {
   const std::vector<std::string> tasks = TasksOf(leaderboard);
   if (tasks.empty()) {
     return absl::StrCat(Plural(leaderboard.variants.size(), "mechanism"),
-                        " of attention and memory, probed without training.");
+                        " of attention and memory, ",
+                        leaderboard.probes.empty() ? "timed" : "probed",
+                        " without training.");
   }
   return absl::StrCat(
       Plural(TrainedVariants(leaderboard).size(), "mechanism"),
@@ -105,13 +108,15 @@ std::string Lede(const Leaderboard& leaderboard) {
       tasks.size() == 1 ? tasks[0] : Plural(tasks.size(), "task"), ".");
 }
 
-// In what probes differ from all cells.
-std::vector<std::string> OddProbes(const Leaderboard& leaderboard) {
-  std::vector<std::string> texts;
-  if (leaderboard.cells.empty()) return texts;
-  for (const ContextField& field : leaderboard.probe_context.fields) {
+// In what records of another kind differ from all cells: where they were made.
+void AddOddOnes(const Leaderboard& leaderboard, const Context& others,
+                const std::string& noun, std::vector<std::string>& texts) {
+  if (leaderboard.cells.empty()) return;
+  for (const ContextField& field : others.fields) {
     const auto& known = leaderboard.context.Field(field.name).values;
     for (const ContextValue& value : field.values) {
+      // A program that is not told its commit says this.
+      if (value.value == "unknown") continue;
       if (std::any_of(known.begin(), known.end(),
                       [&value](const ContextValue& other) {
                         return other.value == value.value;
@@ -119,11 +124,21 @@ std::vector<std::string> OddProbes(const Leaderboard& leaderboard) {
         continue;
       }
       texts.push_back(absl::StrCat(
-          Plural(value.cells, "probe"), value.cells == 1 ? " is" : " are",
+          Plural(value.cells, noun), value.cells == 1 ? " is" : " are",
           " of another ", field.title, " than all cells: ", value.value, "."));
     }
   }
-  return texts;
+}
+
+// In what throughput records differ from one another.
+void AddMixedSpeeds(const Leaderboard& leaderboard,
+                    std::vector<std::string>& texts) {
+  for (const ContextField& field : leaderboard.speed_context.fields) {
+    if (field.values.size() < 2) continue;
+    texts.push_back(absl::StrCat("The throughput records differ in ",
+                                 field.title, ": ", ValuesText(field, "record"),
+                                 "."));
+  }
 }
 
 // What a reader must know before comparing anything.
@@ -142,10 +157,14 @@ ViewData Notices(const Leaderboard& leaderboard) {
     texts.push_back(absl::StrCat("The cells differ in ", field.title, ": ",
                                  ValuesText(field), "."));
   }
-  for (const std::string& text : OddProbes(leaderboard)) texts.push_back(text);
+  AddOddOnes(leaderboard, leaderboard.probe_context, "probe", texts);
+  AddOddOnes(leaderboard, leaderboard.speed_context, "throughput record",
+             texts);
+  AddMixedSpeeds(leaderboard, texts);
   if (leaderboard.superseded > 0) {
-    texts.push_back(absl::StrCat(Plural(leaderboard.superseded, "older record"),
-                                 " of the same cells or probes left out."));
+    texts.push_back(
+        absl::StrCat(Plural(leaderboard.superseded, "older record"),
+                     " of the same cells, probes or speeds left out."));
   }
   ViewData notices = ViewList();
   for (const std::string& text : texts) {
@@ -204,7 +223,7 @@ std::vector<OverviewRow> OverviewRows(const Leaderboard& leaderboard) {
     }
     if (entry.complete > 0) entry.mean /= static_cast<double>(entry.complete);
   }
-  // Variants that were only probed have no row on any board.
+  // Variants that were only probed or timed have no row on any board.
   overview.erase(
       std::remove_if(overview.begin(), overview.end(),
                      [](const OverviewRow& entry) {
@@ -346,8 +365,10 @@ absl::StatusOr<std::string> RenderPage(const Leaderboard& leaderboard) {
                                ? AnchorSafe(leaderboard.boards[0].anchor)
                                : "overview");
   view.set("lede", Lede(leaderboard));
-  const Context& context = leaderboard.cells.empty() ? leaderboard.probe_context
-                                                     : leaderboard.context;
+  const Context& context = !leaderboard.cells.empty() ? leaderboard.context
+                           : !leaderboard.probes.empty()
+                               ? leaderboard.probe_context
+                               : leaderboard.speed_context;
   view.set("stamp", Stamp(context));
   view.set("facts", Facts(context));
   view.set("notices", Notices(leaderboard));
@@ -355,6 +376,9 @@ absl::StatusOr<std::string> RenderPage(const Leaderboard& leaderboard) {
   view.set("boards", boards);
   view.set("capacity", CapacitySection(leaderboard.probes));
   view.set("approximation", ApproximationSection(leaderboard.probes));
+  view.set("speed", SpeedSection(leaderboard));
+  view.set("no_speed", leaderboard.speeds.empty());
+  view.set("leaderboard_command", leaderboard.command);
   view.set("definitions", Definitions());
   view.set("command", TextOrNothing(Command(leaderboard)));
   view.set("cell_count", Plural(leaderboard.cells.size(), "cell"));

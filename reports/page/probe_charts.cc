@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <limits>
 #include <map>
 #include <utility>
 #include <vector>
@@ -13,62 +12,13 @@
 #include "absl/strings/str_cat.h"
 #include "reports/page/assets.h"
 #include "reports/page/chart_parts.h"
-#include "reports/page/series.h"
 
 namespace mneme {
 namespace {
 
 using Json = ChartJson;
 
-// The page has thousands of these: it holds what can be seen, and no more.
-double Rounded(double value, int digits) {
-  if (value == 0) return 0;
-  const double scale =
-      std::pow(10, digits - 1 - std::floor(std::log10(std::abs(value))));
-  return std::round(value * scale) / scale;
-}
-
 double ScoreRounded(double score) { return std::round(score * 1e4) / 1e4; }
-
-// How lines look stands once for each, in `looks`; their points name it.
-Json LookOf(size_t id, const std::string& name, const Probe& probe) {
-  return {{"id", id},
-          {"name", name},
-          {"variant", probe.variant},
-          {"color", SeriesColor(probe.variant_index)},
-          {"marker", SeriesMarker(probe.variant_index)}};
-}
-
-size_t MostLetters(const Json& looks) {
-  size_t letters = 0;
-  for (const Json& look : looks) {
-    letters =
-        std::max(letters, look["name"].get_ref<const std::string&>().size());
-  }
-  return letters;
-}
-
-// Fills in what both charts have.
-void SetLines(Json looks, Json curves, Json ends, Json& spec) {
-  Json variants = Json::array();
-  for (const Json& look : looks) variants.push_back(look["variant"]);
-  Named(spec["signals"], "variants")["value"] = std::move(variants);
-  Named(spec["signals"], "names")["value"] = NamesWidth(MostLetters(looks));
-  Named(spec["data"], "looks")["values"] = std::move(looks);
-  Named(spec["data"], "curves")["values"] = std::move(curves);
-  Named(spec["data"], "ends")["values"] = std::move(ends);
-}
-
-// The smallest and largest of what was added.
-struct Range {
-  double low = std::numeric_limits<double>::max();
-  double high = 0;
-
-  void Add(double value) {
-    low = std::min(low, value);
-    high = std::max(high, value);
-  }
-};
 
 Json CapacityLine(size_t id, size_t setup, const CapacityCurve& curve) {
   Json pairs = Json::array(), recall = Json::array(), low = Json::array(),
@@ -93,7 +43,7 @@ double PerDim(const CapacityPoint& point, const CapacityCurve& curve) {
 // were left to fall no further all end about as low: of them the first to fall
 // has the lowest name, so that what leads to the names does not cross.
 std::function<double(const Json&)> NameHeights(const Json& ends,
-                                               const Range& per_dim) {
+                                               const ChartRange& per_dim) {
   constexpr double kFallen = 0.5;
   double last = 0;
   for (const Json& end : ends) {
@@ -105,23 +55,6 @@ std::function<double(const Json&)> NameHeights(const Json& ends,
     return kFallen * std::log(x / per_dim.low) /
            std::log(per_dim.high / per_dim.low);
   };
-}
-
-// Powers of ten, and over few of them 2 and 5 times those too.
-Json DecimalTicks(double low, double high) {
-  constexpr double kFewDecades = 2.5;
-  const bool few = std::log10(high / low) < kFewDecades;
-  Json ticks = Json::array();
-  for (int power = static_cast<int>(std::floor(std::log10(low)));
-       std::pow(10, power) <= high; ++power) {
-    for (const double factor : {1.0, 2.0, 5.0}) {
-      const double tick = Rounded(factor * std::pow(10, power), 1);
-      if (tick >= low && tick <= high && (few || factor == 1)) {
-        ticks.push_back(tick);
-      }
-    }
-  }
-  return ticks;
 }
 
 // A curve of an approximation, without a size of 0, which has no logarithm.
@@ -162,10 +95,11 @@ std::string CapacityChartSpec(absl::Span<const Probe> probes) {
   std::map<size_t, Json> ends;  // of each setup
   const std::vector<CapacitySetup> setups = CapacitySetups(probes);
   std::vector<std::string> names;
-  Range range;
+  ChartRange range;
   for (const Probe* probe : ByCapacity(probes)) {
     const size_t id = looks.size();
-    looks.push_back(LookOf(id, probe->variant, *probe));
+    looks.push_back(
+        LookOf(id, probe->variant, probe->variant, probe->variant_index));
     names.push_back(probe->variant);
     for (const CapacityCurve& curve : probe->record.capacity()) {
       const size_t setup = static_cast<size_t>(
@@ -209,7 +143,7 @@ std::string ApproximationChartSpec(absl::Span<const Probe> probes) {
   constexpr double kMarginX = 1.1, kMarginY = 1.25;
   Json looks = Json::array(), curves = Json::array(), ends = Json::array();
   std::vector<std::string> names;
-  Range sizes, errors;
+  ChartRange sizes, errors;
   errors.Add(1);
   for (const Probe* probe : Approximations(probes)) {
     for (int i = 0; i < probe->record.approximation_size(); ++i) {
@@ -217,7 +151,8 @@ std::string ApproximationChartSpec(absl::Span<const Probe> probes) {
       Json line = ApproximationLine(id, probe->record.approximation(i));
       if (line["sizes"].empty()) continue;
       names.push_back(ApproximationName(*probe, i));
-      looks.push_back(LookOf(id, names.back(), *probe));
+      looks.push_back(
+          LookOf(id, names.back(), probe->variant, probe->variant_index));
       for (const Json& size : line["sizes"]) sizes.Add(size.get<double>());
       for (const char* of : {"low", "high"}) {
         for (const Json& error : line[of]) {
