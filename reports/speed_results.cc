@@ -93,7 +93,7 @@ absl::optional<int64_t> StateBytes(const ThroughputMeasurement* m) {
   return m->state_bytes();
 }
 
-// Of prefill by Mneme's own: of the run with the main setup's threads, if some.
+// Of prefill by Mneme's own with the fewest threads; of several, the newest.
 absl::optional<double> GrowthOf(const Speed& speed) {
   absl::optional<double> growth;
   int32_t threads = 0;
