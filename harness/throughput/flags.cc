@@ -63,7 +63,7 @@ void DeclareFlags(CLI::App& app, ThroughputFlags& flags, Texts& texts) {
                  "File for all figures; - prints them in place of the table");
   app.add_option("--out", flags.out,
                  "Directory for a record VARIANT.throughput each, which "
-                 "//reports:leaderboard -- --records=... takes");
+                 "//reports:leaderboard -- --throughput=DIR shows");
   app.add_option("--workspace_status", request.workspace_status,
                  "Bazel's volatile-status.txt, which names the commit");
   app.add_flag("--no-color", flags.no_color, "No colours on the terminal");
