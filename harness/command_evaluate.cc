@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <cstdlib>
 #include <limits>
 #include <memory>
 #include <string>
@@ -17,6 +16,7 @@
 #include "attention/kernels/simd.h"
 #include "harness/atomic_file.h"
 #include "harness/cell.h"
+#include "harness/environment.h"
 #include "harness/record.h"
 
 namespace mneme {
@@ -56,11 +56,7 @@ absl::Status Evaluate(const Flags& flags) {
   const std::string out = UserPath(flags.out);
   if (absl::Status s = CheckWritableFile(out); !s.ok()) return s;
   if (request.workspace_status.empty()) {
-    // Under `bazel run`: what the build that made this program left.
-    if (const char* workspace = std::getenv("BUILD_WORKSPACE_DIRECTORY")) {
-      request.workspace_status =
-          absl::StrCat(workspace, "/bazel-out/volatile-status.txt");
-    }
+    request.workspace_status = StatusFileOfBazelRun();
   }
   std::function<void(const ProgressPoint&)> progress;
   if (!flags.quiet && isatty(STDERR_FILENO)) {

@@ -2,6 +2,7 @@
 
 #include "harness/environment.h"
 
+#include <cstdlib>
 #include <fstream>
 #include <sstream>
 #include <thread>
@@ -36,6 +37,17 @@ std::string Compiler() {
 }
 
 }  // namespace
+
+std::string StatusFileOfBazelRun() {
+  const char* workspace = std::getenv("BUILD_WORKSPACE_DIRECTORY");
+  if (workspace == nullptr) return "";
+  for (const char* outputs : {".bazel/out", "bazel-out"}) {
+    std::string path =
+        absl::StrCat(workspace, "/", outputs, "/volatile-status.txt");
+    if (std::ifstream(path).good()) return path;
+  }
+  return "";
+}
 
 std::string CpuModel(absl::string_view cpuinfo) {
   for (absl::string_view line : absl::StrSplit(cpuinfo, '\n')) {

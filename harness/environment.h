@@ -18,6 +18,10 @@ namespace mneme {
 // without that line, records "unknown".
 Environment DescribeEnvironment(const std::string& status_file);
 
+// Under `bazel run` the status file that the build of this program left, in
+// whichever folder links to Bazel's outputs; otherwise "".
+std::string StatusFileOfBazelRun();
+
 // The CPU's model name from the text of /proc/cpuinfo, "unknown" without one.
 std::string CpuModel(absl::string_view cpuinfo);
 

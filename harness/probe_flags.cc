@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <limits>
 
 #include "absl/strings/match.h"
@@ -13,6 +12,7 @@
 #include "attention/kernels/simd.h"
 #include "attention/variant.h"
 #include "harness/atomic_file.h"
+#include "harness/environment.h"
 #include "harness/probe_record.h"
 #include "nlohmann/json.hpp"
 
@@ -134,11 +134,7 @@ absl::Status ProbeVariants(
         file ? CheckWritableFile(out) : CheckWritableDirectory(out);
     if (!writable.ok()) return writable;
   }
-  // Under `bazel run`: what the build that made this program left.
-  if (const char* workspace = std::getenv("BUILD_WORKSPACE_DIRECTORY")) {
-    request.workspace_status =
-        absl::StrCat(workspace, "/bazel-out/volatile-status.txt");
-  }
+  request.workspace_status = StatusFileOfBazelRun();
   Json json = Json::array();
   for (const std::string& name : names) {
     request.variant = name;

@@ -16,6 +16,7 @@
 #include "attention/plugin/user_path.h"
 #include "benchmark/benchmark.h"
 #include "harness/atomic_file.h"
+#include "harness/environment.h"
 #include "harness/terminal.h"
 #include "harness/throughput/flags.h"
 #include "harness/throughput/noise.h"
@@ -130,6 +131,9 @@ absl::Status Measure(const ThroughputFlags& flags) {
   RepetitionReporter reporter(
       display.get(), benchmark_out.is_open() ? &benchmark_out : nullptr);
   SuiteRequest request = flags.request;
+  if (request.workspace_status.empty()) {
+    request.workspace_status = StatusFileOfBazelRun();
+  }
   request.timer.reporter = &reporter;
   StealWatch steal(AllowedCpus());
   request.timer.disturbed = [&steal] { return steal.Moved(); };
