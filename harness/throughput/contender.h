@@ -56,6 +56,9 @@ class Workload {
   virtual int64_t RunsBeforeRewind() const { return 0; }
   virtual absl::Status Rewind() { return absl::OkStatus(); }
 
+  // The threads it runs on, if they are not the problem's, but its own.
+  virtual kernels::ThreadPool* pool() const { return nullptr; }
+
   // Seconds of the last Run, for one that does other things besides; negative:
   // all of it counts.
   virtual double Seconds() const { return -1; }
