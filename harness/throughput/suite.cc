@@ -16,6 +16,7 @@
 #include "harness/throughput/ceiling_workloads.h"
 #include "harness/throughput/growth.h"
 #include "harness/throughput/limit.h"
+#include "harness/throughput/noise.h"
 #include "harness/throughput/oracle_check.h"
 #include "harness/throughput/pinning.h"
 #include "harness/throughput/problem.h"
@@ -260,7 +261,11 @@ class GroupRun {
       pinned.push_back(
           std::make_unique<ScopedPinning>(cpus, entrant.workload->pool()));
     }
-    InterleavedTimer timer(request_.timer);
+    // What is stolen from CPUs that nothing runs on disturbs nobody.
+    StealWatch steal(PinnedCpus(cpus, group_.threads));
+    TimerOptions options = request_.timer;
+    options.disturbed = [&steal] { return steal.Moved(); };
+    InterleavedTimer timer(options);
     for (const Entrant& entrant : entrants_) {
       if (!entrant.status.ok()) continue;
       const bool slow = entrant.warm_seconds > kSlowSeconds;

@@ -33,7 +33,7 @@ struct SuiteRequest {
   // A regular expression on "variant/phase/shape/threads/contender", or, after
   // a '-', of what is not wanted; empty: everything.
   std::string filter;
-  TimerOptions timer;
+  TimerOptions timer;  // but for `disturbed`, which is the suite's own
   std::string workspace_status;  // see DescribeEnvironment
 };
 

@@ -21,8 +21,6 @@
 #include "harness/atomic_file.h"
 #include "harness/terminal.h"
 #include "harness/throughput/flags.h"
-#include "harness/throughput/noise.h"
-#include "harness/throughput/system_files.h"
 #include "harness/throughput/throughput_json.h"
 #include "harness/throughput/throughput_table.h"
 #include "harness/throughput_record.h"
@@ -152,8 +150,6 @@ absl::Status Measure(const ThroughputFlags& flags) {
                               benchmark_out.empty() ? nullptr : &repetitions);
   SuiteRequest request = flags.request;
   request.timer.reporter = &reporter;
-  StealWatch steal(AllowedCpus());
-  request.timer.disturbed = [&steal] { return steal.Moved(); };
 
   const bool table = flags.json != "-" && !flags.benchmark_output;
   const TerminalStyle style = DetectTerminal(STDOUT_FILENO);
