@@ -69,7 +69,7 @@ Measured Measure(const Report& report, int threads) {
   m.threads = threads;
   kernels::ThreadPool pool(threads);
   const ScopedPinning pinning(report.cpus, &pool);
-  StealWatch steal(report.cpus);
+  StealWatch steal(PinnedCpus(report.cpus, threads));
   m.rates = MeasureRates(report.caches, &pool, kSeconds, [&] {
     const bool moved = steal.Moved();
     // The first question is of what was before the first turn.

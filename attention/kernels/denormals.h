@@ -45,6 +45,19 @@ class ScopedFlushDenormals {
 #endif
 };
 
+// Whether the calling thread does.
+inline bool FlushesDenormals() {
+#if defined(__SSE2__)
+  return (_mm_getcsr() & 0x8040) == 0x8040;
+#elif defined(__aarch64__)
+  uint64_t control;
+  asm volatile("mrs %0, fpcr" : "=r"(control));
+  return (control >> 24 & 1) != 0;
+#else
+  return false;
+#endif
+}
+
 }  // namespace mneme::kernels
 
 #endif  // MNEME_ATTENTION_KERNELS_DENORMALS_H_

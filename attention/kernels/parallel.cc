@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "attention/kernels/denormals.h"
+
 namespace mneme::kernels {
 namespace {
 
@@ -36,7 +38,8 @@ struct ThreadPool::Shared {
 
   const std::function<void(size_t, int)>* task = nullptr;
   size_t count = 0;
-  std::atomic<size_t> next{0};  // index that nobody has taken
+  bool flush_denormals = false;  // as who posted the job does
+  std::atomic<size_t> next{0};   // index that nobody has taken
 
   std::vector<std::thread> workers;
 
@@ -64,8 +67,14 @@ struct ThreadPool::Shared {
       if (open && job != seen) {
         seen = job;
         ++busy;
+        const bool flush = flush_denormals;
         lock.unlock();
-        TakeItems(worker);
+        if (flush) {
+          const ScopedFlushDenormals scope;
+          TakeItems(worker);
+        } else {
+          TakeItems(worker);
+        }
         lock.lock();
         if (--busy == 0) idle.notify_one();
         continue;
@@ -112,6 +121,7 @@ void ThreadPool::Run(size_t count,
     assert(!shared.open);  // not re-entrant
     shared.task = &task;
     shared.count = count;
+    shared.flush_denormals = FlushesDenormals();
     shared.next = 0;
     shared.open = true;
     ++shared.job;

@@ -27,8 +27,10 @@ class ThreadPool {
   // thread and the workers, and returns when all are done. worker is in
   // [0, threads()) and two concurrent calls never share one, so it can index
   // per-thread scratch. Not re-entrant: a task must not call Run on its pool,
-  // nor two threads at once. An exception from a task is thrown again here,
-  // once no task runs any more; the rest of the items may be left out.
+  // nor two threads at once. Workers flush denormals while they run tasks of a
+  // caller who does (ScopedFlushDenormals). An exception from a task is thrown
+  // again here, once no task runs any more; the rest of the items may be left
+  // out.
   void Run(size_t count, const std::function<void(size_t i, int worker)>& task);
 
  private:

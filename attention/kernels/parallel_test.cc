@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "attention/kernels/denormals.h"
 #include "gtest/gtest.h"
 
 namespace mneme::kernels {
@@ -35,6 +36,26 @@ TEST(ThreadPoolTest, RunsEachItemOnce) {
       }
     }
   }
+}
+
+// Whoever runs an item, it gives the same result.
+TEST(ThreadPoolTest, WorkersFlushDenormalsIfTheCallerDoes) {
+  constexpr int kThreads = 3;
+  ThreadPool pool(kThreads);
+  const auto flushing = [&] {
+    std::atomic<int> arrived{0}, flushing{0};
+    pool.Run(kThreads, [&](size_t, int) {
+      flushing += FlushesDenormals();
+      for (++arrived; arrived < kThreads;) std::this_thread::yield();
+    });
+    return flushing.load();
+  };
+  EXPECT_EQ(flushing(), 0);
+  {
+    const ScopedFlushDenormals flush;
+    EXPECT_EQ(flushing(), FlushesDenormals() ? kThreads : 0);
+  }
+  EXPECT_EQ(flushing(), 0);
 }
 
 // Writes without synchronisation: a worker number shared by two concurrent

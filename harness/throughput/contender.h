@@ -56,6 +56,9 @@ class Workload {
   virtual int64_t RunsBeforeRewind() const { return 0; }
   virtual absl::Status Rewind() { return absl::OkStatus(); }
 
+  // The threads it runs on, if they are not the problem's, but its own.
+  virtual kernels::ThreadPool* pool() const { return nullptr; }
+
   // Seconds of the last Run, for one that does other things besides; negative:
   // all of it counts.
   virtual double Seconds() const { return -1; }
@@ -69,7 +72,8 @@ struct Contender {
   std::string name;     // "mneme", "onednn"
   std::string variant;  // that it implements; "" for all
   Phase phase = Phase::kPrefill;
-  // Largest |float32 - oracle| / max(|oracle|, 1) allowed; 0: the variant's.
+  // Largest |float32 - oracle| allowed, in parts of the largest |oracle|, or of
+  // 1 if that is larger; 0: the variant's. See MakeChecked.
   double tolerance = 0;
   // The problem, and what it points to, outlives the workload. Unimplemented
   // for what the contender cannot do: it is left out, and the reason shown.

@@ -3,6 +3,7 @@
 #include "harness/throughput/flags.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -70,6 +71,9 @@ void DeclareFlags(CLI::App& app, ThroughputFlags& flags, Texts& texts) {
   app.allow_extras();
 }
 
+// A day, of a repetition.
+constexpr double kMostSeconds = 86400;
+
 absl::Status FromGoogleBenchmark(absl::string_view flag,
                                  ThroughputFlags* flags) {
   const absl::string_view given = flag;
@@ -82,7 +86,8 @@ absl::Status FromGoogleBenchmark(absl::string_view flag,
           absl::StrCat(given, ": not a number of repetitions"));
     }
   } else if (absl::ConsumePrefix(&flag, "--benchmark_min_time=")) {
-    if (!absl::SimpleAtod(flag, &timer.min_seconds) || timer.min_seconds <= 0) {
+    if (!absl::SimpleAtod(flag, &timer.min_seconds) ||
+        !(timer.min_seconds > 0 && timer.min_seconds <= kMostSeconds)) {
       return absl::InvalidArgumentError(
           absl::StrCat(given, ": not a number of seconds"));
     }
@@ -91,8 +96,20 @@ absl::Status FromGoogleBenchmark(absl::string_view flag,
   } else if (flag == "--benchmark_list_tests" ||
              flag == "--benchmark_list_tests=true") {
     flags->list = true;
+  } else if (absl::ConsumePrefix(&flag, "--benchmark_format=")) {
+    // Google Benchmark would print its help and exit with 0.
+    if (flag != "console" && flag != "json" && flag != "csv") {
+      return absl::InvalidArgumentError(
+          absl::StrCat(given, ": not console, json or csv"));
+    }
+    flags->benchmark_output = true;
+    flags->benchmark.emplace_back(given);
+  } else if (absl::ConsumePrefix(&flag, "--benchmark_out_format=")) {
+    if (flag != "json") {
+      return absl::InvalidArgumentError(
+          absl::StrCat(given, ": --benchmark_out is always json"));
+    }
   } else {
-    flags->benchmark_output |= absl::StartsWith(flag, "--benchmark_format=");
     flags->benchmark.emplace_back(given);
   }
   return absl::OkStatus();
@@ -171,6 +188,10 @@ absl::StatusOr<ThroughputFlags> ParseThroughputFlags(int argc,
     if (absl::Status s = FromGoogleBenchmark(argument, &flags); !s.ok()) {
       return s;
     }
+  }
+  if (flags.json == "-" && flags.benchmark_output) {
+    return absl::InvalidArgumentError(
+        "--json=- and --benchmark_format both want stdout; give --json a file");
   }
   if (absl::Status s = ParseTexts(texts, &flags.request); !s.ok()) return s;
   if (absl::Status s = CheckNames(&flags); !s.ok()) return s;

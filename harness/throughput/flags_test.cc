@@ -71,6 +71,14 @@ TEST(ThroughputFlagsTest, MistakesAreNamed) {
   EXPECT_THAT(ErrorOf({"--form=chunk"}), HasSubstr("chunked"));
   EXPECT_THAT(ErrorOf({"--contenders=onednn2"}), HasSubstr("mneme"));
   EXPECT_THAT(ErrorOf({"--benchmark_repetitions=0"}), HasSubstr("repetitions"));
+  for (const char* seconds : {"0", "-1", "nan", "inf", "0.1s"}) {
+    const std::string flag = std::string("--benchmark_min_time=") + seconds;
+    EXPECT_THAT(ErrorOf({flag.c_str()}), HasSubstr(flag));
+  }
+  EXPECT_THAT(ErrorOf({"--benchmark_format=xml"}), HasSubstr("json or csv"));
+  EXPECT_THAT(ErrorOf({"--benchmark_out_format=csv"}), HasSubstr("json"));
+  EXPECT_THAT(ErrorOf({"--json=-", "--benchmark_format=json"}),
+              HasSubstr("--benchmark_format"));
 }
 
 }  // namespace

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/str_join.h"
 #include "attention/kernels/denormals.h"
 #include "benchmark/benchmark.h"
 #include "harness/throughput/statistics.h"
@@ -81,12 +80,20 @@ class Collector : public benchmark::BenchmarkReporter {
   std::map<std::string, Repetitions> found_;
 };
 
-// Whether a second round said more than the first.
-bool Better(const Repetitions& a, const Repetitions& b) {
-  if (a.seconds.size() < 3 || b.seconds.size() < 3) {
-    return a.seconds.size() > b.seconds.size();
-  }
-  return Describe(a.seconds).cv < Describe(b.seconds).cv;
+// Whether one round said more than another.
+bool Better(const std::map<std::string, Repetitions>& a,
+            const std::map<std::string, Repetitions>& b, double largest_cv) {
+  const size_t unsure_a = NotOfOneMind(a, largest_cv).size();
+  const size_t unsure_b = NotOfOneMind(b, largest_cv).size();
+  if (unsure_a != unsure_b) return unsure_a < unsure_b;
+  const auto spread = [](const std::map<std::string, Repetitions>& round) {
+    double sum = 0;
+    for (const auto& [name, repetitions] : round) {
+      sum += Describe(repetitions.seconds).cv;
+    }
+    return sum;
+  };
+  return spread(a) < spread(b);
 }
 
 }  // namespace
@@ -100,14 +107,9 @@ void InterleavedTimer::Add(Entry entry) {
 
 std::map<std::string, Repetitions> InterleavedTimer::Run() {
   std::map<std::string, Repetitions> best;
-  std::vector<std::string> wanted;
-  for (const Entry& entry : entries_) wanted.push_back(entry.name);
-  for (int round = 0; round < options_.rounds && !wanted.empty(); ++round) {
+  for (int round = 0; round < options_.rounds; ++round) {
     benchmark::ClearRegisteredBenchmarks();
     for (const Entry& entry : entries_) {
-      if (std::find(wanted.begin(), wanted.end(), entry.name) == wanted.end()) {
-        continue;
-      }
       Workload* const workload = entry.workload;
       auto* registered = benchmark::RegisterBenchmark(
           entry.name.c_str(), [this, workload](benchmark::State& state) {
@@ -120,6 +122,8 @@ std::map<std::string, Repetitions> InterleavedTimer::Run() {
               ? std::min(entry.most_seconds, options_.min_seconds)
               : options_.min_seconds);
       registered->Unit(benchmark::kMillisecond);
+      // Whatever the flags say: with aggregates alone nothing is collected.
+      registered->ReportAggregatesOnly(false);
       if (workload->Seconds() >= 0) {
         registered->UseManualTime();
       } else {
@@ -128,14 +132,15 @@ std::map<std::string, Repetitions> InterleavedTimer::Run() {
     }
     Collector collector(options_.reporter);
     benchmark::RunSpecifiedBenchmarks(&collector, "all");
-    for (const auto& [name, repetitions] : collector.found()) {
-      Repetitions& so_far = best[name];
-      if (round == 0 || Better(repetitions, so_far)) so_far = repetitions;
+    // Never one workload of this round and another of that: their quotient
+    // would hold what the machine did in between.
+    if (round == 0 || Better(collector.found(), best, options_.largest_cv)) {
+      best = collector.found();
     }
-    wanted = NotOfOneMind(best, options_.largest_cv);
+    if (NotOfOneMind(best, options_.largest_cv).empty()) break;
   }
-  for (const std::string& name : wanted) {
-    if (best.count(name) != 0) best[name].noisy = true;
+  for (const std::string& name : NotOfOneMind(best, options_.largest_cv)) {
+    best[name].noisy = true;
   }
   benchmark::ClearRegisteredBenchmarks();
   entries_.clear();
@@ -147,7 +152,8 @@ std::vector<std::string> NotOfOneMind(
   std::vector<std::string> names;
   for (const auto& [name, repetitions] : measured) {
     if (!repetitions.error.empty()) continue;
-    if (repetitions.seconds.size() < 3 ||
+    const bool few = repetitions.seconds.size() < 3;
+    if ((few && repetitions.rejected > 0) ||
         Describe(repetitions.seconds).cv > largest_cv) {
       names.push_back(name);
     }

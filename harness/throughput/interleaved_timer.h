@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Times several workloads in turns, on Google Benchmark: a repetition of one,
-// then of another, in random order, so that whatever the machine does meanwhile
-// befalls all of them. Repetitions during which the hypervisor gave the
-// processor to others do not count, and a workload whose repetitions disagree
-// is timed again.
+// then of another, so that whatever the machine does meanwhile befalls all of
+// them; in random order if benchmark::Initialize was called with
+// --benchmark_enable_random_interleaving=true. Repetitions during which the
+// hypervisor gave the processor to others do not count. If those of a workload
+// disagree, all are timed again, and the round in which the fewest do counts.
 
 #ifndef MNEME_HARNESS_THROUGHPUT_INTERLEAVED_TIMER_H_
 #define MNEME_HARNESS_THROUGHPUT_INTERLEAVED_TIMER_H_
@@ -25,11 +26,12 @@ namespace mneme {
 
 // Of one workload.
 struct Repetitions {
-  // Of one Run each, a mean over some: of the round that is most of one mind.
+  // Of one Run each, a mean over some: of the round that counts, the same for
+  // all workloads.
   std::vector<double> seconds;
-  int rejected = 0;  // in that round
-  bool noisy = false;
-  std::string error;  // of Run or Rewind; then there are no seconds
+  int rejected = 0;    // in that round
+  bool noisy = false;  // they are NotOfOneMind
+  std::string error;   // of Run or Rewind; then seconds mean nothing
 };
 
 struct TimerOptions {
@@ -64,7 +66,8 @@ class InterleavedTimer {
   std::vector<Entry> entries_;
 };
 
-// Which of the names are to be timed again, given what was measured so far.
+// Whose repetitions disagree: those with a larger CV, and those of which so
+// many were rejected that fewer than three are left.
 std::vector<std::string> NotOfOneMind(
     const std::map<std::string, Repetitions>& measured, double largest_cv);
 

@@ -2,6 +2,7 @@
 
 #include "harness/throughput/pinning.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <functional>
@@ -26,13 +27,19 @@ void OnEachThread(kernels::ThreadPool* pool,
 
 }  // namespace
 
+std::vector<int> PinnedCpus(const std::vector<int>& cpus, int threads) {
+  const size_t count = std::min(cpus.size(), static_cast<size_t>(threads));
+  return std::vector<int>(cpus.rbegin(), cpus.rbegin() + count);
+}
+
 ScopedPinning::ScopedPinning(const std::vector<int>& cpus,
                              kernels::ThreadPool* pool)
     : cpus_(cpus), pool_(pool) {
   if (cpus_.empty()) return;
+  const std::vector<int> pinned =
+      PinnedCpus(cpus_, pool_ == nullptr ? 1 : pool_->threads());
   OnEachThread(pool_, [&](int worker) {
-    const size_t from_last = static_cast<size_t>(worker) % cpus_.size();
-    AllowCpus({cpus_[cpus_.size() - 1 - from_last]});
+    AllowCpus({pinned[static_cast<size_t>(worker) % pinned.size()]});
   });
 }
 

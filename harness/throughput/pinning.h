@@ -14,13 +14,17 @@
 
 namespace mneme {
 
+// The CPUs that so many threads are kept on, the calling thread's first: the
+// last of `cpus`, because the first ones serve most interrupts. All, from the
+// last, if there are not more than threads.
+std::vector<int> PinnedCpus(const std::vector<int>& cpus, int threads);
+
 // While one lives, the calling thread and the workers of a pool, if any, stay
-// on one CPU each: the last of `cpus` first, because the first ones serve most
-// interrupts; over again if there are more threads than CPUs. Threads that are
-// started meanwhile stay where their parent is, so make the pool before.
-// Afterwards all may run on all of `cpus` again. Does nothing for empty cpus,
-// nor where the system does not let it. The pool outlives it and is idle at
-// both ends.
+// on one of PinnedCpus each, over again if there are fewer of them. Threads
+// that are started meanwhile stay where their parent is, so make the pool
+// before. Afterwards all may run on all of `cpus` again. Does nothing for empty
+// cpus, nor where the system does not let it. The pool outlives it and is idle
+// at both ends.
 class ScopedPinning {
  public:
   ScopedPinning(const std::vector<int>& cpus, kernels::ThreadPool* pool);

@@ -12,6 +12,13 @@
 namespace mneme {
 namespace {
 
+TEST(PinnedCpus, AreTheLast) {
+  EXPECT_EQ(PinnedCpus({2, 3, 5, 7}, 1), std::vector<int>({7}));
+  EXPECT_EQ(PinnedCpus({2, 3, 5, 7}, 3), std::vector<int>({7, 5, 3}));
+  EXPECT_EQ(PinnedCpus({2, 3}, 5), std::vector<int>({3, 2}));
+  EXPECT_EQ(PinnedCpus({}, 1), std::vector<int>());
+}
+
 TEST(ScopedPinning, KeepsEachThreadOnOneCpuForAWhile) {
   const std::vector<int> cpus = AllowedCpus();
   if (cpus.empty()) GTEST_SKIP() << "this system does not tell";

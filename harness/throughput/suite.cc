@@ -16,6 +16,7 @@
 #include "harness/throughput/ceiling_workloads.h"
 #include "harness/throughput/growth.h"
 #include "harness/throughput/limit.h"
+#include "harness/throughput/noise.h"
 #include "harness/throughput/oracle_check.h"
 #include "harness/throughput/pinning.h"
 #include "harness/throughput/problem.h"
@@ -41,10 +42,14 @@ struct Group {
 
 std::vector<Group> GroupsOf(const SuiteRequest& request) {
   std::vector<Group> groups;
+  // Once, however often it is asked for: growth has shapes of its own.
   const auto add = [&](const ThroughputShape& shape, int threads, Phase phase) {
     for (Group& group : groups) {
       if (group.shape == shape && group.threads == threads) {
-        group.phases.push_back(phase);
+        auto& phases = group.phases;
+        if (std::find(phases.begin(), phases.end(), phase) == phases.end()) {
+          phases.push_back(phase);
+        }
         return;
       }
     }
@@ -199,10 +204,10 @@ Entrant Prepare(const Contender& contender, const Problem& problem,
     }
   }
   const kernels::ScopedFlushDenormals flush;
-  ResetPeakMemory();
+  const bool counting = ResetPeakMemory();
   absl::StatusOr<std::unique_ptr<Workload>> workload =
       MakeChecked(contender, problem);
-  entrant.peak_memory_bytes = PeakMemoryBytes();
+  if (counting) entrant.peak_memory_bytes = PeakMemoryBytes();
   if (!workload.ok()) {
     entrant.status = workload.status();
     return entrant;
@@ -211,6 +216,12 @@ Entrant Prepare(const Contender& contender, const Problem& problem,
   const Clock::time_point start = Clock::now();
   entrant.status = entrant.workload->Run();
   entrant.warm_seconds = SecondsSince(start);
+  if (entrant.status.ok() && entrant.warm_seconds > max_seconds) {
+    entrant.status = absl::ResourceExhaustedError(
+        absl::StrFormat("it takes %.0f s; --max_seconds is %.0f",
+                        entrant.warm_seconds, max_seconds));
+    entrant.workload = nullptr;
+  }
   return entrant;
 }
 
@@ -240,14 +251,27 @@ class GroupRun {
   // Adds the group's measurements and ceilings to the record.
   void Measure(ThroughputRecord* record) {
     PrepareAll(MeasureCeilings(kGlance, pool_.get()));
-    // Not before: trainers start threads of their own, which would inherit it.
-    const ScopedPinning pinning(AllowedCpus(), pool_.get());
-    InterleavedTimer timer(request_.timer);
+    // Not before: trainers start threads of their own, which would inherit the
+    // one CPU of this thread.
+    const std::vector<int> cpus = AllowedCpus();
+    std::vector<std::unique_ptr<ScopedPinning>> pinned;
+    pinned.push_back(std::make_unique<ScopedPinning>(cpus, pool_.get()));
+    for (const Entrant& entrant : entrants_) {
+      if (!entrant.status.ok() || entrant.workload->pool() == nullptr) continue;
+      pinned.push_back(
+          std::make_unique<ScopedPinning>(cpus, entrant.workload->pool()));
+    }
+    // What is stolen from CPUs that nothing runs on disturbs nobody.
+    StealWatch steal(PinnedCpus(cpus, group_.threads));
+    TimerOptions options = request_.timer;
+    options.disturbed = [&steal] { return steal.Moved(); };
+    InterleavedTimer timer(options);
     for (const Entrant& entrant : entrants_) {
       if (!entrant.status.ok()) continue;
       const bool slow = entrant.warm_seconds > kSlowSeconds;
-      timer.Add({NameOf(variant_, group_, *entrant.contender),
-                 entrant.workload.get(), slow ? kFewRepetitions : 0});
+      timer.Add(
+          {NameOf(variant_, group_, *entrant.contender), entrant.workload.get(),
+           slow ? std::min(kFewRepetitions, request_.timer.repetitions) : 0});
     }
     CeilingWorkloads loops(pool_.get());
     loops.AddTo(&timer);
@@ -366,6 +390,9 @@ absl::StatusOr<std::vector<std::string>> NamesOf(const SuiteRequest& request,
                                                  const Variant& variant) {
   absl::StatusOr<Filter> filter = Filter::Parse(request.filter);
   if (!filter.ok()) return filter.status();
+  const absl::StatusOr<Options> options =
+      Options::Parse(variant.descriptor.options, request.set);
+  if (!options.ok()) return options.status();
   std::vector<std::string> names;
   for (const Group& group : GroupsOf(request)) {
     for (const Phase phase : group.phases) {
@@ -416,11 +443,11 @@ absl::StatusOr<ThroughputRecord> MeasureThroughput(
     const int before = record.measurements_size();
     GroupRun(request, *filter, variant, *options, op.get(), group)
         .Measure(&record);
+    FitGrowth(&record);  // of all lengths so far, to be shown with this one
     for (int i = before; i < record.measurements_size(); ++i) {
       show(record.measurements(i));
     }
   }
-  FitGrowth(&record);
   *record.mutable_environment() = DescribeEnvironment(request.workspace_status);
   record.set_seconds(SecondsSince(start));
   return record;

@@ -27,16 +27,18 @@ struct SuiteRequest {
   std::vector<std::string> contenders;  // by name; none: all
   OptionValues set;                     // of the variant
   Form form = Form::kChunked;
-  // What would take longer at a quarter of the limit's speed is left out.
+  // What would take longer at a quarter of the limit's speed is left out, and
+  // so is what turns out to take longer.
   double max_seconds = 60;
   // A regular expression on "variant/phase/shape/threads/contender", or, after
   // a '-', of what is not wanted; empty: everything.
   std::string filter;
-  TimerOptions timer;
+  TimerOptions timer;  // but for `disturbed`, which is the suite's own
   std::string workspace_status;  // see DescribeEnvironment
 };
 
-// The names of what the suite would time for this variant.
+// The names of what the suite would time for this variant, with the errors of
+// MeasureThroughput.
 absl::StatusOr<std::vector<std::string>> NamesOf(const SuiteRequest& request,
                                                  const Variant& variant);
 

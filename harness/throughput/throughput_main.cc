@@ -4,12 +4,15 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
-#include <fstream>
-#include <iostream>
 #include <memory>
-#include <optional>
+#include <ostream>
+#include <sstream>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "attention/kernels/simd.h"
@@ -19,8 +22,6 @@
 #include "harness/environment.h"
 #include "harness/terminal.h"
 #include "harness/throughput/flags.h"
-#include "harness/throughput/noise.h"
-#include "harness/throughput/system_files.h"
 #include "harness/throughput/throughput_json.h"
 #include "harness/throughput/throughput_table.h"
 #include "harness/throughput_record.h"
@@ -103,46 +104,62 @@ absl::Status List(const ThroughputFlags& flags) {
   return absl::OkStatus();
 }
 
+// Those variants of which anything is to be timed. Mistakes that only a variant
+// can see, in its options, are found before hours of work on another.
+absl::StatusOr<std::vector<std::string>> WantedVariants(
+    const ThroughputFlags& flags) {
+  std::vector<std::string> wanted;
+  for (const std::string& name : flags.variants) {
+    const auto names = NamesOf(flags.request, **Variants().Find(name));
+    if (!names.ok()) return names.status();
+    const bool twice =
+        std::find(wanted.begin(), wanted.end(), name) != wanted.end();
+    if (!names->empty() && !twice) wanted.push_back(name);
+  }
+  if (wanted.empty()) {
+    return absl::InvalidArgumentError(
+        "the flags leave nothing to time; --benchmark_list_tests shows what "
+        "they leave");
+  }
+  return wanted;
+}
+
 absl::Status Measure(const ThroughputFlags& flags) {
+  const absl::StatusOr<std::vector<std::string>> wanted = WantedVariants(flags);
+  if (!wanted.ok()) return wanted.status();
   const std::string out = flags.out.empty() ? "" : UserPath(flags.out);
   const std::string json =
       flags.json.empty() || flags.json == "-" ? "" : UserPath(flags.json);
+  const std::string benchmark_out =
+      flags.benchmark_out.empty() ? "" : UserPath(flags.benchmark_out);
   if (!out.empty()) {
     if (absl::Status s = CheckWritableDirectory(out); !s.ok()) return s;
   }
-  if (!json.empty()) {
-    if (absl::Status s = CheckWritableFile(json); !s.ok()) return s;
+  for (const std::string& file : {json, benchmark_out}) {
+    if (file.empty()) continue;
+    if (absl::Status s = CheckWritableFile(file); !s.ok()) return s;
   }
   if (absl::Status s = kernels::UseSimdTarget(flags.simd); !s.ok()) return s;
 
   InitializeBenchmark(flags.benchmark);
-  std::ofstream benchmark_out;
-  if (!flags.benchmark_out.empty()) {
-    benchmark_out.open(UserPath(flags.benchmark_out));
-    if (!benchmark_out) {
-      return absl::PermissionDeniedError(
-          absl::StrCat("cannot write ", flags.benchmark_out));
-    }
-  }
+  std::ostringstream repetitions;
   std::unique_ptr<benchmark::BenchmarkReporter> display;
   if (flags.benchmark_output) {
     display.reset(benchmark::CreateDefaultDisplayReporter());
   }
-  RepetitionReporter reporter(
-      display.get(), benchmark_out.is_open() ? &benchmark_out : nullptr);
+  RepetitionReporter reporter(display.get(),
+                              benchmark_out.empty() ? nullptr : &repetitions);
   SuiteRequest request = flags.request;
   if (request.workspace_status.empty()) {
     request.workspace_status = StatusFileOfBazelRun();
   }
   request.timer.reporter = &reporter;
-  StealWatch steal(AllowedCpus());
-  request.timer.disturbed = [&steal] { return steal.Moved(); };
 
   const bool table = flags.json != "-" && !flags.benchmark_output;
   const TerminalStyle style = DetectTerminal(STDOUT_FILENO);
   if (table) std::fputs(TableHeader(style).c_str(), stdout);
   std::vector<ThroughputRecord> records;
-  for (const std::string& name : flags.variants) {
+  for (const std::string& name : *wanted) {
     absl::StatusOr<ThroughputRecord> record = MeasureThroughput(
         request, **Variants().Find(name), [&](const ThroughputMeasurement& m) {
           if (!table) return;
@@ -160,6 +177,11 @@ absl::Status Measure(const ThroughputFlags& flags) {
     records.push_back(*std::move(record));
   }
   reporter.Close();
+  if (!benchmark_out.empty()) {
+    const absl::Status s =
+        WriteFileAtomically(benchmark_out, repetitions.str());
+    if (!s.ok()) return s;
+  }
   const std::string text = ThroughputJson(records);
   if (flags.json == "-") std::fputs(text.c_str(), stdout);
   if (!json.empty()) return WriteFileAtomically(json, text);

@@ -74,6 +74,23 @@ expect_usage --nonsense
 expect_usage --variants=linear --set chunk=nine
 expect_usage --variants=linear --benchmark_filter='('
 expect_usage --variants=linear --simd=AVX9
+expect_usage --variants=linear --benchmark_filter=nothing
+[ -s "$tmp/stdout" ] && fail "a table of nothing: $(cat "$tmp/stdout")"
+expect_usage --variants=linear --benchmark_format=xml
+
+# The record of a variant that a filter leaves out stays as it is.
+mkdir -p "$tmp/kept"
+echo old > "$tmp/kept/softmax.throughput"
+"$program" --benchmark_repetitions=3 --benchmark_min_time=0.001 \
+  --variants=linear,softmax --benchmark_filter='^linear/' --phases=prefill \
+  --shapes=1x32x1x8 --out="$tmp/kept" > /dev/null || fail "a filter"
+[ "$(cat "$tmp/kept/softmax.throughput")" = old ] || fail "a record is lost"
+
+# However often it is asked for, once.
+"$program" "${quick[@]}" --shapes=1x32x1x8,1x32x1x8 --phases=prefill,prefill \
+  > "$tmp/table" || fail "doubled flags"
+[ "$(grep -c ' prefill ' "$tmp/table")" = 1 ] ||
+  fail "doubled flags: $(cat "$tmp/table")"
 "$program" "${quick[@]}" --shapes=1x32x1x8 --phases=prefill \
   --out=/proc/nowhere > "$tmp/stdout" 2> "$tmp/errors" &&
   fail "a directory that cannot be written is taken"

@@ -99,6 +99,7 @@ class Training : public Workload {
   }
 
   int64_t Times() const override { return kSteps; }
+  kernels::ThreadPool* pool() const override { return trainer_->pool(); }
   double Seconds() const override { return seconds_; }
   std::vector<Tensor> Outputs() const override { return {}; }
 
