@@ -32,6 +32,15 @@ TEST(SystemFiles, ParsesSizes) {
   }
 }
 
+TEST(SystemFiles, FindsAvailableMemory) {
+  EXPECT_EQ(ParseAvailableMemory(
+                "MemTotal:  24000 kB\nMemAvailable:    1024 kB\nX: 1 kB\n"),
+            1048576);
+  for (const char* bad : {"", "MemAvailable:", "MemAvailable: x kB"}) {
+    EXPECT_FALSE(ParseAvailableMemory(bad).has_value()) << bad;
+  }
+}
+
 TEST(SystemFiles, ReadsWhatIsThere) {
   const std::string folder = std::getenv("TEST_TMPDIR");
   std::ofstream(folder + "/file") << "text\n";

@@ -34,6 +34,9 @@ class CeilingWorkloads::Loop : public Workload {
   std::string Name() const {
     return absl::StrCat("ceiling/", CeilingName(ceiling_));
   }
+  bool IsArithmetic() const {
+    return ceiling_ == Ceiling::kMultiplyAdd || ceiling_ == Ceiling::kExp;
+  }
   CeilingRates Rates(const Repetitions& repetitions) const {
     CeilingRates rates;
     rates.ceiling = ceiling_;
@@ -75,6 +78,17 @@ Ceilings CeilingWorkloads::From(
     if (found != timed.end()) rates.push_back(loop->Rates(found->second));
   }
   return Summarise(rates, caches_, threads_);
+}
+
+bool CeilingWorkloads::Noisy(
+    const std::map<std::string, Repetitions>& timed) const {
+  for (const auto& loop : loops_) {
+    const auto found = timed.find(loop->Name());
+    if (found != timed.end() && found->second.noisy && loop->IsArithmetic()) {
+      return true;
+    }
+  }
+  return false;
 }
 
 MachineCeilings ToMessage(const Ceilings& ceilings) {

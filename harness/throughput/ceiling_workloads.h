@@ -29,6 +29,9 @@ class CeilingWorkloads {
 
   // From what that timer measured.
   Ceilings From(const std::map<std::string, Repetitions>& timed) const;
+  // Whether multiply-adds or exponentials, which all limits depend on, were not
+  // of one mind. Reads of shared caches hardly ever are.
+  bool Noisy(const std::map<std::string, Repetitions>& timed) const;
 
  private:
   class Loop;

@@ -8,15 +8,13 @@
 namespace mneme {
 namespace {
 
-constexpr char kOwn[] = "mneme";
-
 std::vector<Contender>& All() {
   static auto* contenders = new std::vector<Contender>;
   return *contenders;
 }
 
 bool Precedes(const std::string& a, const std::string& b) {
-  if ((a == kOwn) != (b == kOwn)) return a == kOwn;
+  if ((a == kOwnContender) != (b == kOwnContender)) return a == kOwnContender;
   return a < b;
 }
 

@@ -68,6 +68,8 @@ class Workload {
   virtual std::vector<Tensor> Outputs() const = 0;
 };
 
+inline constexpr char kOwnContender[] = "mneme";
+
 struct Contender {
   std::string name;     // "mneme", "onednn"
   std::string variant;  // that it implements; "" for all

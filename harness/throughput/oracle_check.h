@@ -18,7 +18,8 @@ namespace mneme {
 //   - outputs as the float64 Reference, within the tolerance times
 //     kOracleSlack, as sums are longer here than where tolerances are stated;
 //   - gradients, entry by entry, as the operator's own in float64, within
-//     kGradientTolerance; and those, and so these, as the derivatives in random
+//     kGradientTolerance, or kGradientSlack times what outputs may be off where
+//     that is more; and those, and so these, as the derivatives in random
 //     directions of <output, d_output> by central differences of the Reference.
 // On the problem itself everything must be finite, and where outputs do not
 // depend on later tokens, the first must be the oracle's too.
@@ -27,6 +28,7 @@ namespace mneme {
 // The workload is checked and warm.
 inline constexpr double kOracleSlack = 8;
 inline constexpr double kGradientTolerance = 1e-4;
+inline constexpr double kGradientSlack = 4;
 absl::StatusOr<std::unique_ptr<Workload>> MakeChecked(
     const Contender& contender, const Problem& problem);
 

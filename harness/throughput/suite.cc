@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <new>
 #include <regex>
 #include <utility>
 
@@ -155,9 +156,11 @@ Cost CostOf(const Problem& problem) {
   return {};
 }
 
-// What computes the products of a problem at best.
-Ceiling ProductsOf(const Problem& problem, const Ceilings& ceilings) {
-  if (problem.phase != Phase::kPrefill || !problem.op->MultipliesBf16()) {
+// What computes the products of a problem at best. Peers multiply float32.
+Ceiling ProductsOf(const Contender& contender, const Problem& problem,
+                   const Ceilings& ceilings) {
+  if (contender.name != kOwnContender || problem.phase != Phase::kPrefill ||
+      !problem.op->MultipliesBf16()) {
     return Ceiling::kMultiplyAdd;
   }
   for (const Ceiling unit : {Ceiling::kAmx, Ceiling::kBf16}) {
@@ -166,10 +169,11 @@ Ceiling ProductsOf(const Problem& problem, const Ceilings& ceilings) {
   return Ceiling::kMultiplyAdd;
 }
 
-absl::StatusOr<Limit> LimitOf(const Problem& problem,
+absl::StatusOr<Limit> LimitOf(const Contender& contender,
+                              const Problem& problem,
                               const Ceilings& ceilings) {
   return LimitOf(CostOf(problem), WorkingSet(problem), ceilings,
-                 ProductsOf(problem, ceilings));
+                 ProductsOf(contender, problem, ceilings));
 }
 
 double TokensOf(const Problem& problem) {
@@ -189,13 +193,53 @@ struct Entrant {
   absl::Status status;
 };
 
+// A step of training keeps the activations of all of its tokens.
+constexpr int64_t kMostTrainedTokens = 1 << 16;
+
+constexpr char kOutOfMemory[] = "out of memory; choose a smaller shape";
+
+// Whether the machine has room for arrays of this shape: inputs and outputs, a
+// state and what it is restored from, gradients.
+absl::Status CheckMemory(const ThroughputShape& shape) {
+  constexpr double kArrays = 12;
+  const double bytes =
+      kArrays * sizeof(float) * static_cast<double>(shape.batch) *
+      static_cast<double>(shape.length) * static_cast<double>(shape.heads) *
+      static_cast<double>(shape.head_dim);
+  const absl::optional<std::string> meminfo = ReadSystemFile("/proc/meminfo");
+  const absl::optional<int64_t> available =
+      meminfo ? ParseAvailableMemory(*meminfo) : absl::nullopt;
+  if (!available || bytes <= static_cast<double>(*available)) {
+    return absl::OkStatus();
+  }
+  return absl::ResourceExhaustedError(
+      absl::StrFormat("it may need %.0f GB of memory, of which %.0f are free",
+                      bytes / 1e9, static_cast<double>(*available) / 1e9));
+}
+
+absl::StatusOr<std::unique_ptr<Workload>> MakeCheckedInMemory(
+    const Contender& contender, const Problem& problem) {
+  try {
+    return MakeChecked(contender, problem);
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError(kOutOfMemory);
+  }
+}
+
 Entrant Prepare(const Contender& contender, const Problem& problem,
                 const Ceilings& ceilings, double max_seconds) {
   Entrant entrant;
   entrant.contender = &contender;
   entrant.problem = &problem;
+  const int64_t tokens = problem.dims.batch * problem.dims.length;
+  if (problem.phase == Phase::kTrain && tokens > kMostTrainedTokens) {
+    entrant.status = absl::ResourceExhaustedError(
+        absl::StrFormat("a step of %d tokens is too large to train; %d are not",
+                        tokens, kMostTrainedTokens));
+    return entrant;
+  }
   if (problem.phase != Phase::kTrain) {
-    const absl::StatusOr<Limit> limit = LimitOf(problem, ceilings);
+    const absl::StatusOr<Limit> limit = LimitOf(contender, problem, ceilings);
     const double expected = limit.ok() ? 4 * limit->seconds() : 0;
     if (expected > max_seconds) {
       entrant.status = absl::ResourceExhaustedError(absl::StrFormat(
@@ -206,7 +250,7 @@ Entrant Prepare(const Contender& contender, const Problem& problem,
   const kernels::ScopedFlushDenormals flush;
   const bool counting = ResetPeakMemory();
   absl::StatusOr<std::unique_ptr<Workload>> workload =
-      MakeChecked(contender, problem);
+      MakeCheckedInMemory(contender, problem);
   if (counting) entrant.peak_memory_bytes = PeakMemoryBytes();
   if (!workload.ok()) {
     entrant.status = workload.status();
@@ -277,6 +321,7 @@ class GroupRun {
     loops.AddTo(&timer);
     const std::map<std::string, Repetitions> timed = timer.Run();
     const Ceilings ceilings = loops.From(timed);
+    noisy_ceilings_ = loops.Noisy(timed);
     *record->add_ceilings() = ToMessage(ceilings);
     for (const Entrant& entrant : entrants_) {
       *record->add_measurements() = Describe(entrant, timed, ceilings);
@@ -291,10 +336,29 @@ class GroupRun {
           ChosenContenders(request_, filter_, variant_, group_, phase);
       if (contenders.empty()) continue;
       if (phase != Phase::kTrain && op_ == nullptr) continue;
-      problems_.push_back(std::make_unique<Problem>(
-          MakeProblem(phase, variant_, options_, op_, request_.form,
-                      group_.shape, pool_.get())));
+      absl::Status fits = CheckMemory(group_.shape);
+      try {
+        if (fits.ok()) {
+          problems_.push_back(std::make_unique<Problem>(
+              MakeProblem(phase, variant_, options_, op_, request_.form,
+                          group_.shape, pool_.get())));
+        }
+      } catch (const std::bad_alloc&) {
+        fits = absl::ResourceExhaustedError(kOutOfMemory);
+      }
+      if (!fits.ok()) {
+        problems_.push_back(std::make_unique<Problem>());
+        problems_.back()->phase = phase;
+        problems_.back()->form = request_.form;
+      }
       for (const Contender* contender : contenders) {
+        if (!fits.ok()) {
+          entrants_.emplace_back();
+          entrants_.back().contender = contender;
+          entrants_.back().problem = problems_.back().get();
+          entrants_.back().status = fits;
+          continue;
+        }
         entrants_.push_back(Prepare(*contender, *problems_.back(), ceilings,
                                     request_.max_seconds));
       }
@@ -336,7 +400,7 @@ class GroupRun {
     m.set_cv(statistics.cv);
     m.set_repetitions(static_cast<int>(repetitions.seconds.size()));
     m.set_rejected(repetitions.rejected);
-    m.set_noisy(repetitions.noisy);
+    m.set_noisy(repetitions.noisy || noisy_ceilings_);
     m.set_tokens_per_second(TokensOf(problem) / seconds);
     m.set_peak_memory_bytes(entrant.peak_memory_bytes);
     if (problem.phase == Phase::kTrain) return m;
@@ -344,7 +408,8 @@ class GroupRun {
     m.set_gflops(cost.flops / seconds / 1e9);
     m.set_gigabytes_per_second(cost.bytes / seconds / 1e9);
     m.set_state_bytes(op_->StateBytes(problem.dims));
-    const absl::StatusOr<Limit> limit = LimitOf(problem, ceilings);
+    const absl::StatusOr<Limit> limit =
+        LimitOf(*entrant.contender, problem, ceilings);
     if (!limit.ok()) return m;  // a ceiling was not measured
     m.set_level(std::string(CeilingName(limit->level)));
     m.set_limit_milliseconds(1e3 * limit->seconds());
@@ -368,7 +433,7 @@ class GroupRun {
     }
     if (backbone == 0) return;
     for (ThroughputMeasurement& m : *record->mutable_measurements()) {
-      if (!in_group(m) || m.contender() != "mneme") continue;
+      if (!in_group(m) || m.contender() != kOwnContender) continue;
       m.set_backbone_fraction(backbone / m.milliseconds());
     }
   }
@@ -382,6 +447,7 @@ class GroupRun {
   std::unique_ptr<kernels::ThreadPool> pool_;
   std::vector<std::unique_ptr<Problem>> problems_;
   std::vector<Entrant> entrants_;  // point to problems_
+  bool noisy_ceilings_ = false;
 };
 
 }  // namespace

@@ -67,6 +67,17 @@ absl::optional<int64_t> ParseByteSize(absl::string_view text) {
   return count * unit;
 }
 
+absl::optional<int64_t> ParseAvailableMemory(absl::string_view meminfo) {
+  for (absl::string_view line : absl::StrSplit(meminfo, '\n')) {
+    if (!absl::ConsumePrefix(&line, "MemAvailable:")) continue;
+    if (!absl::ConsumeSuffix(&line, "kB")) return absl::nullopt;
+    int64_t kilobytes;
+    if (!absl::SimpleAtoi(line, &kilobytes)) return absl::nullopt;
+    return kilobytes * 1024;
+  }
+  return absl::nullopt;
+}
+
 std::vector<int> AllowedCpus() {
   std::vector<int> cpus;
 #if defined(__linux__)

@@ -24,6 +24,9 @@ absl::optional<std::vector<int>> ParseCpuList(absl::string_view text);
 // "48K" is 49152; also M and G, or nothing.
 absl::optional<int64_t> ParseByteSize(absl::string_view text);
 
+// Bytes that programs may still take, from the text of /proc/meminfo.
+absl::optional<int64_t> ParseAvailableMemory(absl::string_view meminfo);
+
 // CPUs that this thread may run on, in ascending order; empty if unknown.
 std::vector<int> AllowedCpus();
 

@@ -57,6 +57,11 @@ done
 grep -q 'decode .*NOT TIMED: .*cannot decode' "$tmp/table" ||
   fail "no reason: $(cat "$tmp/table")"
 
+"$program" "${quick[@]}" --shapes=65537x1x1x16 --phases=train \
+  > "$tmp/table" || fail "a shape that is too large"
+[ "$(grep -c 'NOT TIMED' "$tmp/table")" = 2 ] ||
+  fail "what is too large: $(cat "$tmp/table")"
+
 # Names alone, and a filter.
 "$program" --variants=linear --benchmark_list_tests \
   --benchmark_filter=prefill > "$tmp/list" || fail "listing"
