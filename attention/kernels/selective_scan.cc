@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <type_traits>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "attention/kernels/selective_scan.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 // After foreach_target.h.
 #include "attention/kernels/exp-inl.h"
+#include "attention/kernels/gemm_tile-inl.h"
 #include "attention/kernels/lanes-inl.h"
 #include "attention/kernels/staged_tile-inl.h"
 #include "hwy/highway.h"
@@ -24,41 +26,99 @@ namespace hn = hwy::HWY_NAMESPACE;
 // states stay in the first cache level. `access` is AllLanes or FirstLanes;
 // lanes outside hold zeros, which nothing below changes.
 
-// The tokens [begin, end) of a vector of channels from `col` on. states holds
-// a vector for each n. With kKeep, h and decays receive vectors [token][n];
-// else y receives the output.
+// Decays that go through the exponential together: as many as registers hold,
+// and a divisor of the usual state dimensions.
+constexpr size_t kDecays = HWY_TARGET <= HWY_AVX3 ? 8 : 4;
+
+// What of a token the states of a vector of channels want. rate is dt log2(e).
+template <class V>
+struct TokenVectors {
+  V rate, input;
+};
+
+// The states n, n + 1, ... of a token, kCount of them, state_stride apart.
+// transitions holds a vector for each. Returns the sum with the outputs.
+template <size_t kCount, bool kKeep, class D, class Access, class V, typename T>
+HWY_INLINE V ScanStates(D d, const Access& access, const TokenVectors<V>& token,
+                        const T* HWY_RESTRICT transitions,
+                        const T* HWY_RESTRICT b, const T* HWY_RESTRICT c,
+                        T* HWY_RESTRICT states, size_t state_stride,
+                        T* HWY_RESTRICT h, T* HWY_RESTRICT decays, V sum) {
+  const size_t lanes = hn::Lanes(d);
+  V decay[kCount];
+  HWY_UNROLL(8) for (size_t i = 0; i < kCount; ++i) {
+    decay[i] = hn::Mul(token.rate, hn::Load(d, transitions + i * lanes));
+  }
+  FastExp2NonPositive<kCount>(d, decay);
+  HWY_UNROLL(8) for (size_t i = 0; i < kCount; ++i) {
+    T* const at = states + i * state_stride;
+    const V state = hn::MulAdd(decay[i], access.Load(at),
+                               hn::Mul(token.input, hn::Set(d, b[i])));
+    access.Store(state, at);
+    if constexpr (kKeep) {
+      hn::Store(state, d, h + i * lanes);
+      hn::Store(decay[i], d, decays + i * lanes);
+    } else {
+      sum = hn::MulAdd(hn::Set(d, c[i]), state, sum);
+    }
+  }
+  return sum;
+}
+
+// The tokens [begin, end) of a vector of channels from `col` on. transitions
+// holds a vector for each n, states a vector every state_stride elements. With
+// kKeep, h and decays receive vectors [token][n]; else y receives the output.
 template <bool kKeep, class D, class Access, typename T>
 HWY_INLINE void ScanVector(D d, const SelectiveScan<T>& s, size_t begin,
                            size_t end, size_t col, const Access& access,
-                           T* HWY_RESTRICT states, MatrixView<T> y,
-                           T* HWY_RESTRICT h, T* HWY_RESTRICT decays) {
-  const size_t state_dim = s.a.rows, lanes = hn::Lanes(d);
+                           const T* HWY_RESTRICT transitions,
+                           T* HWY_RESTRICT states, size_t state_stride,
+                           MatrixView<T> y, T* HWY_RESTRICT h,
+                           T* HWY_RESTRICT decays) {
+  using V = hn::VFromD<D>;
+  const size_t state_dim = s.a.cols, lanes = hn::Lanes(d);
+  const V log2e = hn::Set(d, ExpConstants<T>::kLog2E);
   for (size_t t = begin; t < end; ++t) {
-    const auto x = access.Load(s.x.row(t) + col);
-    const auto dt = access.Load(s.dt.row(t) + col);
-    const auto input = hn::Mul(dt, x);
-    auto sum =
-        s.d == nullptr ? hn::Zero(d) : hn::Mul(access.Load(s.d + col), x);
-    for (size_t n = 0; n < state_dim; ++n) {
-      T* const at = states + n * lanes;
-      const auto decay =
-          FastExpNonPositive(d, hn::Mul(dt, access.Load(s.a.row(n) + col)));
-      const auto state = hn::MulAdd(decay, hn::Load(d, at),
-                                    hn::Mul(input, hn::Set(d, s.b.row(t)[n])));
-      hn::Store(state, d, at);
-      if constexpr (kKeep) {
-        hn::Store(state, d, h + n * lanes);
-        hn::Store(decay, d, decays + n * lanes);
-      } else {
-        sum = hn::MulAdd(hn::Set(d, s.c.row(t)[n]), state, sum);
-      }
+    const V x = access.Load(s.x.row(t) + col);
+    const V dt = access.Load(s.dt.row(t) + col);
+    const T *b = s.b.row(t), *c = kKeep ? nullptr : s.c.row(t);
+    const TokenVectors<V> token = {hn::Mul(dt, log2e), hn::Mul(dt, x)};
+    V sum = s.d == nullptr ? hn::Zero(d) : hn::Mul(access.Load(s.d + col), x);
+    const auto scan = [&](auto count, size_t n) HWY_ATTR {
+      sum = ScanStates<count(), kKeep>(
+          d, access, token, transitions + n * lanes, b + n,
+          kKeep ? nullptr : c + n, states + n * state_stride, state_stride,
+          kKeep ? h + n * lanes : nullptr, kKeep ? decays + n * lanes : nullptr,
+          sum);
+    };
+    size_t n = 0;
+    for (; n + kDecays <= state_dim; n += kDecays) {
+      scan(std::integral_constant<size_t, kDecays>(), n);
     }
+    for (; n < state_dim; ++n) scan(std::integral_constant<size_t, 1>(), n);
     if constexpr (kKeep) {
       h += state_dim * lanes;
       decays += state_dim * lanes;
     } else {
       access.Store(sum, y.row(t) + col);
     }
+  }
+}
+
+// to [n] = the transitions of the vector of channels from `col` on, up to
+// `end`; 0 beyond.
+template <class D, typename T>
+HWY_INLINE void LoadTransitions(D d, MatrixView<const T> a, size_t col,
+                                size_t end, T* HWY_RESTRICT to) {
+  const size_t lanes = hn::Lanes(d);
+  if (col + lanes <= end) {
+    PackTransposedVector(StridedRows<T>{a.row(col), a.stride}, a.cols, to,
+                         lanes);
+    return;
+  }
+  std::fill_n(to, a.cols * lanes, T{0});
+  for (size_t e = col; e < end; ++e) {
+    for (size_t n = 0; n < a.cols; ++n) to[n * lanes + e - col] = a.row(e)[n];
   }
 }
 
@@ -82,15 +142,24 @@ template <typename T>
 HWY_FLATTEN void Forward(const SelectiveScan<T>& s, T* state, MatrixView<T> y,
                          T* saved) {
   const hn::ScalableTag<T> d;
-  const size_t length = s.x.rows, channels = s.x.cols, state_dim = s.a.rows;
+  const size_t length = s.x.rows, channels = s.x.cols, state_dim = s.a.cols;
   const size_t chunk = std::min(s.chunk, length);
-  T* states = nullptr;
-  recurrence::LayOutScratch<T>(
-      [&](const auto& take) { states = take(state_dim * hn::Lanes(d)); });
+  T *states = nullptr, *transitions = nullptr;
+  recurrence::LayOutScratch<T>([&](const auto& take) {
+    states = take(state_dim * hn::Lanes(d));
+    transitions = take(state_dim * hn::Lanes(d));
+  });
   const MatrixView<T> all(state, state_dim, channels);
-  const size_t count = std::min(s.end, channels) - s.begin;
+  const size_t last = std::min(s.end, channels), count = last - s.begin;
   ForEachVector(d, count, [&](size_t c, const auto& access) HWY_ATTR {
     const size_t col = s.begin + c;
+    LoadTransitions(d, s.a, col, last, transitions);
+    if (length == 1 && saved == nullptr) {  // once over the state, in place
+      ScanVector<false>(d, s, 0, 1, col, access, transitions, state + col,
+                        channels, y, static_cast<T*>(nullptr),
+                        static_cast<T*>(nullptr));
+      return;
+    }
     LoadStates<decltype(d)>(d, MatrixView<const T>(all), col, access, states);
     for (size_t begin = 0; begin < length; begin += chunk) {
       if (saved != nullptr) {
@@ -99,8 +168,9 @@ HWY_FLATTEN void Forward(const SelectiveScan<T>& s, T* state, MatrixView<T> y,
                                   state_dim, channels));
       }
       ScanVector<false, decltype(d)>(
-          d, s, begin, std::min(length, begin + chunk), col, access, states, y,
-          static_cast<T*>(nullptr), static_cast<T*>(nullptr));
+          d, s, begin, std::min(length, begin + chunk), col, access,
+          transitions, states, hn::Lanes(d), y, static_cast<T*>(nullptr),
+          static_cast<T*>(nullptr));
     }
     StoreStates(d, states, col, access, all);
   });
@@ -121,7 +191,7 @@ class Backward {
       : s_(s),
         length_(s.x.rows),
         channels_(s.x.cols),
-        state_dim_(s.a.rows),
+        state_dim_(s.a.cols),
         d_y_(d_y),
         gradients_(gradients) {}
 
@@ -135,6 +205,7 @@ class Backward {
       d_b_ = take(chunk * vectors);
       d_c_ = take(chunk * vectors);
       states_ = take(vectors);
+      transitions_ = take(vectors);
       d_a_ = take(vectors);
     });
     for (size_t i = (length_ + chunk - 1) / chunk; i-- > 0;) {
@@ -160,8 +231,9 @@ class Backward {
       LoadStates(d, MatrixView<const T>(saved, state_dim_, channels_), col,
                  access, h_);
       std::copy_n(h_, vectors, states_);
-      ScanVector<true>(d, s_, begin, end, col, access, states_, MatrixView<T>(),
-                       h_ + vectors, decays_);
+      LoadTransitions(d, s_.a, col, channels_, transitions_);
+      ScanVector<true>(d, s_, begin, end, col, access, transitions_, states_,
+                       hn::Lanes(d), MatrixView<T>(), h_ + vectors, decays_);
       LoadStates(d, MatrixView<const T>(z), col, access, states_);  // now z
       std::fill_n(d_a_, vectors, T{0});
       V d_d = hn::Zero(d);
@@ -202,7 +274,7 @@ class Backward {
       write = hn::MulAdd(hn::Set(d, s_.b.row(t)[n]), z, write);
       const V faded = hn::Mul(hn::Load(d, decays + at), z);
       const V path = hn::Mul(faded, hn::Load(d, before + at));
-      fade = hn::MulAdd(access.Load(s_.a.row(n) + col), path, fade);
+      fade = hn::MulAdd(hn::Load(d, transitions_ + at), path, fade);
       hn::Store(hn::MulAdd(dt, path, hn::Load(d, d_a_ + at)), d, d_a_ + at);
       hn::Store(faded, d, states_ + at);
     }
@@ -242,7 +314,8 @@ class Backward {
   // Vectors [token][n] of the channels at work: states (and the one before the
   // chunk), decays; sums over all channels so far.
   T *h_ = nullptr, *decays_ = nullptr, *d_b_ = nullptr, *d_c_ = nullptr;
-  T *states_ = nullptr, *d_a_ = nullptr;  // vectors [n]
+  // Vectors [n].
+  T *states_ = nullptr, *d_a_ = nullptr, *transitions_ = nullptr;
 };
 
 }  // namespace scan

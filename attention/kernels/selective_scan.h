@@ -30,7 +30,7 @@ template <typename T>
 struct SelectiveScan {
   MatrixView<const T> x;   // [length, channels]
   MatrixView<const T> dt;  // [length, channels]
-  MatrixView<const T> a;   // [state_dim, channels]
+  MatrixView<const T> a;   // [channels, state_dim]
   MatrixView<const T> b;   // [length, state_dim]
   MatrixView<const T> c;   // [length, state_dim]
   const T* d = nullptr;    // [channels]
@@ -55,7 +55,7 @@ void SelectiveScanForward(const SelectiveScan<double>& s, double* state,
                           MatrixView<double> y, double* saved);
 
 // Gradients, added to what the outputs hold. Null data is a gradient nobody
-// wants.
+// wants. d_a is [state_dim, channels], like the state.
 template <typename T>
 struct SelectiveScanGradients {
   MatrixView<T> d_x, d_dt, d_a, d_b, d_c;

@@ -24,9 +24,10 @@ struct Shape {
 
 // One token, chunks that do and do not divide the length, channels that are not
 // whole vectors.
-const Shape kShapes[] = {{1, 16, 16, 32, 0.1},  {7, 5, 3, 1, 0.1},
-                         {33, 17, 4, 8, 0.5},   {64, 40, 16, 32, 0.05},
-                         {50, 33, 5, 1000, 20}, {24, 3, 1, 7, 20}};
+const Shape kShapes[] = {{1, 16, 16, 32, 0.1},   {1, 37, 11, 32, 0.1},
+                         {7, 5, 3, 1, 0.1},      {33, 17, 4, 8, 0.5},
+                         {64, 40, 16, 32, 0.05}, {50, 33, 5, 1000, 20},
+                         {24, 3, 1, 7, 20}};
 
 template <typename T>
 struct Problem {
@@ -34,7 +35,7 @@ struct Problem {
       : shape(s),
         x(TestMatrix<T>::Random(s.length, s.channels, 3, 1)),
         dt(TestMatrix<T>::Random(s.length, s.channels, 1, 2, s.step)),
-        a(TestMatrix<T>::Random(s.state_dim, s.channels, 2, 3)),
+        a(TestMatrix<T>::Random(s.channels, s.state_dim, 2, 3)),
         b(TestMatrix<T>::Random(s.length, s.state_dim, 4, 4)),
         c(TestMatrix<T>::Random(s.length, s.state_dim, 5, 5)),
         d_y(TestMatrix<T>::Random(s.length, s.channels, 2, 6)),
@@ -46,7 +47,7 @@ struct Problem {
         dt.view()(t, e) = std::abs(dt.view()(t, e));
       }
       for (size_t n = 0; n < s.state_dim; ++n) {
-        a.view()(n, e) = -std::abs(a.view()(n, e));
+        a.view()(e, n) = -std::abs(a.view()(e, n));
       }
     }
   }
@@ -118,7 +119,7 @@ double Loss(const Problem<T>& p, Values* y, Values* state) {
       double sum = p.d[e] * x;
       for (size_t n = 0; n < s.state_dim; ++n) {
         double& h = (*state)[n * s.channels + e];
-        h = std::exp(dt * p.a.view()(n, e)) * h + dt * p.b.view()(t, n) * x;
+        h = std::exp(dt * p.a.view()(e, n)) * h + dt * p.b.view()(t, n) * x;
         sum += p.c.view()(t, n) * h;
       }
       y->push_back(sum);
@@ -202,8 +203,14 @@ TYPED_TEST(SelectiveScanTest, GradientsEqualCentralDifferences) {
       return result;
     };
     const Values d_x = differences(&p.x), d_dt = differences(&p.dt),
-                 d_a = differences(&p.a), d_b = differences(&p.b),
+                 by_channel = differences(&p.a), d_b = differences(&p.b),
                  d_c = differences(&p.c);
+    Values d_a;  // laid out like the state
+    for (size_t n = 0; n < shape.state_dim; ++n) {
+      for (size_t e = 0; e < shape.channels; ++e) {
+        d_a.push_back(by_channel[e * shape.state_dim + n]);
+      }
+    }
     const Values d_d = CentralDifferences(&p.d, loss);
     const Values d_state = CentralDifferences(&p.state, loss);
     // Errors must be small beside the gradients, not beside the 5.

@@ -73,13 +73,13 @@ class MambaOperator : public Operator {
   absl::Status Forward(OperatorCall* call) const override {
     const Dims& d = call->dims;
     const int64_t size = StateSize(d);
-    const Tensor a = Transitions(*call);
+    const DType dtype = call->output.dtype();
     Tensor saved;
     if (call->keep) {
-      saved = Tensor(call->arena, a.dtype(), {d.batch, SavedSize(*call)});
-      call->saved = {a, saved};
+      saved = Tensor(call->arena, dtype, {d.batch, SavedSize(*call)});
+      call->saved = {saved};
     }
-    DispatchDType(a.dtype(), [&](auto zero) {
+    DispatchDType(dtype, [&](auto zero) {
       using T = decltype(zero);
       // Channels do not meet.
       const int64_t parts =
@@ -93,7 +93,7 @@ class MambaOperator : public Operator {
                                  ->tensor()
                                  .template data<T>() +
                              b * size;
-        kernels::SelectiveScan<T> sequence = OneSequence<T>(*call, a, b);
+        kernels::SelectiveScan<T> sequence = OneSequence<T>(*call, b);
         sequence.begin = part * kChannelsAPart;
         sequence.end = sequence.begin + kChannelsAPart;
         kernels::SelectiveScanForward(
@@ -108,13 +108,14 @@ class MambaOperator : public Operator {
                         absl::Span<const Tensor> d_inputs) const override {
     const Dims& d = call.dims;
     const int64_t size = StateSize(d), channels = d.heads * d.value_dim;
-    const Tensor &a = call.saved[0], &saved = call.saved[1];
+    const Tensor& saved = call.saved[0];
+    const DType dtype = d_output.dtype();
     // Sequences share a and d: each gets its own sums, which are then added.
-    Tensor d_a(call.arena, a.dtype(), {d.batch, size});
-    Tensor d_skip(call.arena, a.dtype(), {d.batch, channels});
+    Tensor d_a(call.arena, dtype, {d.batch, size});
+    Tensor d_skip(call.arena, dtype, {d.batch, channels});
     d_a.FillZero();
     d_skip.FillZero();
-    DispatchDType(a.dtype(), [&](auto zero) {
+    DispatchDType(dtype, [&](auto zero) {
       using T = decltype(zero);
       kernels::ParallelFor(call.pool, d.batch, [&](size_t b, int) {
         kernels::SelectiveScanGradients<T> gradients;
@@ -128,7 +129,7 @@ class MambaOperator : public Operator {
         gradients.d_d = d_skip.data<T>() + b * channels;
         std::vector<T> d_state(size);  // nothing reads the final state
         kernels::SelectiveScanBackward(
-            OneSequence<T>(call, a, b), saved.data<T>() + b * saved.dim(1),
+            OneSequence<T>(call, b), saved.data<T>() + b * saved.dim(1),
             SequenceOf<T>(d_output, b), d_state.data(), gradients);
       });
       for (int64_t b = 0; b < d.batch; ++b) {
@@ -210,27 +211,15 @@ class MambaOperator : public Operator {
                                            d.key_dim, d.heads * d.value_dim);
   }
 
-  // a with channels innermost, as the kernel wants it.
-  static Tensor Transitions(const OperatorCall& call) {
-    const Dims& d = call.dims;
-    const int64_t channels = d.heads * d.value_dim;
-    Tensor a(call.arena, call.output.dtype(), {d.key_dim, channels});
-    a.FillZero();
-    DispatchDType(a.dtype(), [&](auto zero) {
-      using T = decltype(zero);
-      AddTransposed(call.inputs[kTransition].data<T>(), channels, d.key_dim,
-                    a.data<T>());
-    });
-    return a;
-  }
-
   template <typename T>
   kernels::SelectiveScan<T> OneSequence(const OperatorCall& call,
-                                        const Tensor& a, int64_t b) const {
+                                        int64_t b) const {
     kernels::SelectiveScan<T> s;
     s.x = SequenceOf<T>(call.inputs[kX], b);
     s.dt = SequenceOf<T>(call.inputs[kStep], b);
-    s.a = a.Matrix<T>();
+    s.a = {call.inputs[kTransition].data<T>(),
+           static_cast<size_t>(call.dims.heads * call.dims.value_dim),
+           static_cast<size_t>(call.dims.key_dim)};
     s.b = SequenceOf<T>(call.inputs[kB], b);
     s.c = SequenceOf<T>(call.inputs[kC], b);
     s.d = call.inputs[kSkip].data<T>();
