@@ -20,21 +20,30 @@ namespace HWY_NAMESPACE {
 namespace wkv {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// A vector of channels at a time runs through all tokens. The chain from token
-// to token is short (p, then a multiply-add); the exponentials hang off it, and
-// those of several tokens are under way at once. `access` is AllLanes or
-// FirstLanes; lanes outside hold zeros or what comes of them, and are not
+// A few vectors of channels at a time run through all tokens. The chain from
+// token to token is short (p, then a multiply-add); the exponentials hang off
+// it, and those of several tokens are under way at once. `access` is AllLanes
+// or FirstLanes; lanes outside hold zeros or what comes of them, and are not
 // stored.
 
-// (e^{x - m}, e^{y - m}) with m = max(x, y): one of the two is 1.
-template <class D, class V>
-HWY_INLINE void ScaledExps(D d, V x, V y, V* exp_x, V* exp_y) {
-  const V difference = hn::Sub(x, y);
-  const V smaller = FastExpNonPositive(d, hn::Neg(hn::Abs(difference)));
-  const V one = hn::Set(d, hn::TFromD<D>{1});
-  const auto x_leads = hn::Ge(difference, hn::Zero(d));
-  *exp_x = hn::IfThenElse(x_leads, one, smaller);
-  *exp_y = hn::IfThenElse(x_leads, smaller, one);
+// (e^{x - m}, e^{y - m}) with m = max(x, y), for kCount pairs at once: one of
+// the two is 1.
+template <size_t kCount, class D, class V>
+HWY_INLINE void ScaledExps(D d, const V* x, const V* y, V* exp_x, V* exp_y) {
+  using T = hn::TFromD<D>;
+  const V one = hn::Set(d, T{1});
+  const V log2e = hn::Set(d, -ExpConstants<T>::kLog2E);
+  V difference[kCount], smaller[kCount];
+  HWY_UNROLL(8) for (size_t i = 0; i < kCount; ++i) {
+    difference[i] = hn::Sub(x[i], y[i]);
+    smaller[i] = hn::Mul(hn::Abs(difference[i]), log2e);
+  }
+  FastExp2NonPositive<kCount>(d, smaller);
+  HWY_UNROLL(8) for (size_t i = 0; i < kCount; ++i) {
+    const auto x_leads = hn::Ge(difference[i], hn::Zero(d));
+    exp_x[i] = hn::IfThenElse(x_leads, one, smaller[i]);
+    exp_y[i] = hn::IfThenElse(x_leads, smaller[i], one);
+  }
 }
 
 // What the backward wants to know of a token, a vector each: the state before
@@ -42,63 +51,116 @@ HWY_INLINE void ScaledExps(D d, V x, V y, V* exp_x, V* exp_y) {
 // the greater of p and u + k).
 enum Kept { kA, kB, kP, kY, kShare, kInverse, kKept };
 
-// The tokens [begin, end) of a vector of channels from `col` on, from the state
-// a, b, p, which is advanced. With kKeep, kept receives vectors [token][kKept];
-// else y receives the output.
-template <bool kKeep, class D, class Access, class V, typename T>
-HWY_INLINE void ScanVector(D d, const Wkv<T>& s, size_t begin, size_t end,
-                           size_t col, const Access& access, V* a, V* b, V* p,
-                           MatrixView<T> y, T* HWY_RESTRICT kept) {
-  const V w = access.Load(s.w + col), u = access.Load(s.u + col);
-  for (size_t t = begin; t < end; ++t) {
-    const V k = access.Load(s.k.row(t) + col);
-    const V v = access.Load(s.v.row(t) + col);
-    V old, own;
-    ScaledExps(d, *p, hn::Add(u, k), &old, &own);
-    const V inverse = hn::Div(hn::Set(d, T{1}), hn::MulAdd(old, *b, own));
-    const V share = hn::Mul(own, inverse);
-    const V output = hn::MulAdd(share, v, hn::Mul(hn::Mul(old, inverse), *a));
-    if constexpr (kKeep) {
-      const V vectors[] = {*a, *b, *p, output, share, inverse};
-      for (size_t i = 0; i < kKept; ++i, kept += hn::Lanes(d)) {
-        hn::Store(vectors[i], d, kept);
-      }
-    } else {
-      access.Store(output, y.row(t) + col);
-    }
-    const V faded = hn::Add(*p, w);
-    ScaledExps(d, faded, k, &old, &own);
-    *a = hn::MulAdd(old, *a, hn::Mul(own, v));
-    *b = hn::MulAdd(old, *b, own);
-    *p = hn::Max(faded, k);
+// Vectors of channels that run side by side, for exponentials in batches of
+// twice as many: as many as registers hold.
+constexpr size_t kVectors = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
+
+// The state of kCount vectors of channels.
+template <size_t kCount, class V>
+struct States {
+  V a[kCount], b[kCount], p[kCount];
+};
+
+// The tokens [begin, end) of kCount vectors of channels from `col` on, whose
+// states are advanced. With kKeep, kept receives vectors [token][kKept] (of one
+// vector of channels); else y receives the output.
+template <bool kKeep, size_t kCount, class D, class Access, class V, typename T>
+HWY_INLINE void ScanVectors(D d, const Wkv<T>& s, size_t begin, size_t end,
+                            size_t col, const Access& access,
+                            States<kCount, V>* states, MatrixView<T> y,
+                            T* HWY_RESTRICT kept) {
+  static_assert(!kKeep || kCount == 1, "kept holds one vector of channels");
+  const size_t lanes = hn::Lanes(d);
+  V a[kCount], b[kCount], p[kCount];
+  HWY_UNROLL(4) for (size_t i = 0; i < kCount; ++i) {
+    a[i] = states->a[i];
+    b[i] = states->b[i];
+    p[i] = states->p[i];
   }
+  for (size_t t = begin; t < end; ++t) {
+    // The exponents of the read, then those of the write.
+    V of_state[2 * kCount], of_token[2 * kCount];
+    HWY_UNROLL(4) for (size_t i = 0; i < kCount; ++i) {
+      const size_t at = col + i * lanes;
+      const V k = access.Load(s.k.row(t) + at);
+      of_state[i] = p[i];
+      of_token[i] = hn::Add(access.Load(s.u + at), k);
+      of_state[kCount + i] = hn::Add(p[i], access.Load(s.w + at));
+      of_token[kCount + i] = k;
+    }
+    V old[2 * kCount], own[2 * kCount];
+    ScaledExps<2 * kCount>(d, of_state, of_token, old, own);
+    HWY_UNROLL(4) for (size_t i = 0; i < kCount; ++i) {
+      const V v = access.Load(s.v.row(t) + col + i * lanes);
+      const V inverse =
+          hn::Div(hn::Set(d, T{1}), hn::MulAdd(old[i], b[i], own[i]));
+      const V share = hn::Mul(own[i], inverse);
+      const V output =
+          hn::MulAdd(share, v, hn::Mul(hn::Mul(old[i], inverse), a[i]));
+      if constexpr (kKeep) {
+        const V vectors[] = {a[i], b[i], p[i], output, share, inverse};
+        for (size_t j = 0; j < kKept; ++j, kept += lanes) {
+          hn::Store(vectors[j], d, kept);
+        }
+      } else {
+        access.Store(output, y.row(t) + col + i * lanes);
+      }
+      const size_t w = kCount + i;
+      a[i] = hn::MulAdd(old[w], a[i], hn::Mul(own[w], v));
+      b[i] = hn::MulAdd(old[w], b[i], own[w]);
+      p[i] = hn::Max(of_state[w], of_token[w]);
+    }
+  }
+  HWY_UNROLL(4) for (size_t i = 0; i < kCount; ++i) {
+    states->a[i] = a[i];
+    states->b[i] = b[i];
+    states->p[i] = p[i];
+  }
+}
+
+// All tokens of kCount vectors of channels from `col` on.
+template <size_t kCount, class D, class Access, typename T>
+HWY_INLINE void ForwardVectors(D d, const Wkv<T>& s, size_t col,
+                               const Access& access, T* state, MatrixView<T> y,
+                               T* saved) {
+  const size_t length = s.k.rows, channels = s.k.cols;
+  const size_t chunk = std::min(s.chunk, length), lanes = hn::Lanes(d);
+  States<kCount, hn::VFromD<D>> states;
+  const auto store = [&](T* to) HWY_ATTR {
+    for (size_t i = 0; i < kCount; ++i, to += lanes) {
+      access.Store(states.a[i], to);
+      access.Store(states.b[i], to + channels);
+      access.Store(states.p[i], to + 2 * channels);
+    }
+  };
+  for (size_t i = 0; i < kCount; ++i) {
+    const T* const from = state + col + i * lanes;
+    states.a[i] = access.Load(from);
+    states.b[i] = access.Load(from + channels);
+    states.p[i] = access.Load(from + 2 * channels);
+  }
+  for (size_t begin = 0; begin < length; begin += chunk) {
+    if (saved != nullptr) {
+      store(saved + begin / chunk * WkvStateSize(channels) + col);
+    }
+    ScanVectors<false>(d, s, begin, std::min(length, begin + chunk), col,
+                       access, &states, y, static_cast<T*>(nullptr));
+  }
+  store(state + col);
 }
 
 template <typename T>
 HWY_FLATTEN void Forward(const Wkv<T>& s, T* state, MatrixView<T> y, T* saved) {
   const hn::ScalableTag<T> d;
-  const size_t length = s.k.rows, channels = s.k.cols;
-  const size_t chunk = std::min(s.chunk, length);
-  const size_t count = std::min(s.end, channels) - s.begin;
-  ForEachVector(d, count, [&](size_t c, const auto& access) HWY_ATTR {
-    const size_t col = s.begin + c;
-    T* const at = state + col;
-    auto a = access.Load(at), b = access.Load(at + channels),
-         p = access.Load(at + 2 * channels);
-    T* to = saved == nullptr ? nullptr : saved + col;
-    for (size_t begin = 0; begin < length; begin += chunk) {
-      if (to != nullptr) {
-        access.Store(a, to);
-        access.Store(b, to + channels);
-        access.Store(p, to + 2 * channels);
-        to += WkvStateSize(channels);
-      }
-      ScanVector<false>(d, s, begin, std::min(length, begin + chunk), col,
-                        access, &a, &b, &p, y, static_cast<T*>(nullptr));
-    }
-    access.Store(a, at);
-    access.Store(b, at + channels);
-    access.Store(p, at + 2 * channels);
+  const size_t end = std::min(s.end, s.k.cols);
+  const size_t step = kVectors * hn::Lanes(d);
+  size_t col = s.begin;
+  for (; col + step <= end; col += step) {
+    ForwardVectors<kVectors>(d, s, col, AllLanes<decltype(d)>(), state, y,
+                             saved);
+  }
+  ForEachVector(d, end - col, [&](size_t c, const auto& access) HWY_ATTR {
+    ForwardVectors<1>(d, s, col + c, access, state, y, saved);
   });
 }
 
@@ -152,7 +214,8 @@ HWY_INLINE void TokenBackward(D d, const Wkv<T>& s, MatrixView<const T> d_y,
 
   const V m = hn::Max(p, hn::Add(u, k)), later = hn::Sub(r, w);
   V old, own;
-  ScaledExps(d, hn::Neg(later), hn::Neg(m), &old, &own);
+  const V fading = hn::Neg(later), reading = hn::Neg(m);
+  ScaledExps<1>(d, &fading, &reading, &old, &own);
   const V q = hn::Mul(own, hn::Mul(d_out, of(kInverse)));
   carried->alpha = hn::MulAdd(old, alpha, q);
   carried->beta = hn::NegMulAdd(q, y, hn::Mul(old, beta));
@@ -181,10 +244,11 @@ HWY_FLATTEN void Backward(const Wkv<T>& s, const T* saved,
     for (size_t i = chunks; i-- > 0;) {
       const size_t begin = i * chunk, end = std::min(length, begin + chunk);
       const T* const from = saved + i * WkvStateSize(channels) + col;
-      V a = access.Load(from), b = access.Load(from + channels),
-        p = access.Load(from + 2 * channels);
-      ScanVector<true>(d, s, begin, end, col, access, &a, &b, &p,
-                       MatrixView<T>(), kept);
+      States<1, V> states = {{access.Load(from)},
+                             {access.Load(from + channels)},
+                             {access.Load(from + 2 * channels)}};
+      ScanVectors<true>(d, s, begin, end, col, access, &states, MatrixView<T>(),
+                        kept);
       for (size_t t = end; t-- > begin;) {
         TokenBackward(d, s, d_y, t, col, access,
                       kept + (t - begin) * kKept * hn::Lanes(d), w, u, &carried,
