@@ -138,6 +138,47 @@ HWY_INLINE void StoreStates(D d, const T* from, size_t col,
   }
 }
 
+// One token for kDecays whole vectors of channels from `col` on: along the rows
+// of the state, in place. Down a column, rows a power of two apart would share
+// a few sets of the cache. transitions is scratch of kDecays vectors for each
+// n. The roundings are those of ScanVector.
+template <class D, typename T>
+HWY_INLINE void Step(D d, const SelectiveScan<T>& s, size_t col,
+                     T* HWY_RESTRICT transitions, MatrixView<T> states,
+                     T* HWY_RESTRICT y) {
+  using V = hn::VFromD<D>;
+  const size_t lanes = hn::Lanes(d), width = kDecays * lanes;
+  V rate[kDecays], input[kDecays], sum[kDecays];
+  for (size_t i = 0; i < kDecays; ++i) {
+    const size_t at = col + i * lanes;
+    PackTransposedVector(StridedRows<T>{s.a.row(at), s.a.stride}, s.a.cols,
+                         transitions + i * lanes, width);
+    const V x = hn::LoadU(d, s.x.row(0) + at);
+    const V dt = hn::LoadU(d, s.dt.row(0) + at);
+    rate[i] = hn::Mul(dt, hn::Set(d, ExpConstants<T>::kLog2E));
+    input[i] = hn::Mul(dt, x);
+    sum[i] = s.d == nullptr ? hn::Zero(d) : hn::Mul(hn::LoadU(d, s.d + at), x);
+  }
+  for (size_t n = 0; n < s.a.cols; ++n, transitions += width) {
+    const V b = hn::Set(d, s.b.row(0)[n]), c = hn::Set(d, s.c.row(0)[n]);
+    V decay[kDecays];
+    HWY_UNROLL(8) for (size_t i = 0; i < kDecays; ++i) {
+      decay[i] = hn::Mul(rate[i], hn::Load(d, transitions + i * lanes));
+    }
+    FastExp2NonPositive<kDecays>(d, decay);
+    HWY_UNROLL(8) for (size_t i = 0; i < kDecays; ++i) {
+      T* const at = states.row(n) + col + i * lanes;
+      const V state =
+          hn::MulAdd(decay[i], hn::LoadU(d, at), hn::Mul(input[i], b));
+      hn::StoreU(state, d, at);
+      sum[i] = hn::MulAdd(c, state, sum[i]);
+    }
+  }
+  for (size_t i = 0; i < kDecays; ++i) {
+    hn::StoreU(sum[i], d, y + col + i * lanes);
+  }
+}
+
 template <typename T>
 HWY_FLATTEN void Forward(const SelectiveScan<T>& s, T* state, MatrixView<T> y,
                          T* saved) {
@@ -147,14 +188,20 @@ HWY_FLATTEN void Forward(const SelectiveScan<T>& s, T* state, MatrixView<T> y,
   T *states = nullptr, *transitions = nullptr;
   recurrence::LayOutScratch<T>([&](const auto& take) {
     states = take(state_dim * hn::Lanes(d));
-    transitions = take(state_dim * hn::Lanes(d));
+    transitions = take(state_dim * kDecays * hn::Lanes(d));
   });
   const MatrixView<T> all(state, state_dim, channels);
-  const size_t last = std::min(s.end, channels), count = last - s.begin;
-  ForEachVector(d, count, [&](size_t c, const auto& access) HWY_ATTR {
-    const size_t col = s.begin + c;
+  const size_t last = std::min(s.end, channels);
+  const bool step = length == 1 && saved == nullptr;
+  size_t first = s.begin;
+  for (; step && first + kDecays * hn::Lanes(d) <= last;
+       first += kDecays * hn::Lanes(d)) {
+    Step(d, s, first, transitions, all, y.row(0));
+  }
+  ForEachVector(d, last - first, [&](size_t c, const auto& access) HWY_ATTR {
+    const size_t col = first + c;
     LoadTransitions(d, s.a, col, last, transitions);
-    if (length == 1 && saved == nullptr) {  // once over the state, in place
+    if (step) {  // in place
       ScanVector<false>(d, s, 0, 1, col, access, transitions, state + col,
                         channels, y, static_cast<T*>(nullptr),
                         static_cast<T*>(nullptr));
