@@ -252,6 +252,11 @@ absl::StatusOr<std::vector<Tensor>> NeutralInputs(
   return inputs;
 }
 
+Cost Operator::BackwardCost(const Dims& dims, Form form) const {
+  const Cost forward = ForwardCost(dims, form);
+  return {2 * forward.flops, forward.exps, 2 * forward.bytes};
+}
+
 Cost Operator::StepCost(const Dims& dims) const {
   Dims longer = dims;
   ++longer.length;
@@ -266,10 +271,11 @@ Cost Operator::StepCost(const Dims& dims) const {
       elements += static_cast<double>(InputShape(spec, token).elements());
     }
   }
-  const double read =
+  double bytes =
       static_cast<double>(StateBytes(dims)) + sizeof(float) * elements;
+  if (StepRewritesState()) bytes += static_cast<double>(StateBytes(longer));
   return {after.flops - before.flops, after.exps - before.exps,
-          std::max(after.bytes - before.bytes, read)};
+          std::max(after.bytes - before.bytes, bytes)};
 }
 
 absl::StatusOr<std::vector<Tensor>> Operator::PairInputs(

@@ -115,7 +115,8 @@ struct OperatorCall {
 struct Cost {
   double flops = 0;  // multiply and add count one each; masked work does not
   double exps = 0;   // exponentials, which share the FMA ports
-  double bytes = 0;  // compulsory traffic: inputs, outputs, state, once each
+  // Compulsory traffic: inputs, outputs, the state before and after, once each.
+  double bytes = 0;
 };
 
 // Immutable and thread-safe; all working memory is in the call.
@@ -168,9 +169,21 @@ class Operator {
   // machine may have a unit of its own.
   virtual bool MultipliesBf16() const { return false; }
 
+  // Of the gradients of all inputs, given a call with keep. By default twice
+  // the forward, as the gradient of a product is two products, with its
+  // exponentials; inputs and the output's gradient are read and the inputs'
+  // gradients written. An operator adds the scores that nobody keeps: of
+  // attention, five products where the forward has two.
+  virtual Cost BackwardCost(const Dims& dims, Form form) const;
+
+  // Whether a step rewrites the whole state, as recurrences do.
+  virtual bool StepRewritesState() const { return false; }
+
   // Of the one token that follows dims.length others, which are in the state.
-  // By default the difference that the token makes to a recurrent forward, and
-  // at least the reading of the whole state and of the token's inputs.
+  // By default the difference that the token makes to a recurrent forward. Its
+  // bytes are at least those of the token's inputs and output and of the whole
+  // state, read and, where a step rewrites it, written: an operator that reads
+  // a part of its state overrides this.
   virtual Cost StepCost(const Dims& dims) const;
 
   // Inputs under which token t writes the pair (key t, value t) and then reads

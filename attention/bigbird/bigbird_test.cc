@@ -58,5 +58,25 @@ TEST(BigBird, SeesTheFirstTheLastTwoAndRandomBlocks) {
   EXPECT_NE(drawn[0], drawn[1]) << "heads draw for themselves";
 }
 
+TEST(BigBird, AStepReadsTheKeysItSees) {
+  const Variant& variant = **Variants().Find("bigbird");
+  const auto options = Options::Parse(variant.descriptor.options,
+                                      {{"block", "4"}, {"random", "0"}});
+  ASSERT_TRUE(options.ok()) << options.status();
+  const auto op = variant.make_operator(*options);
+  const auto bytes = [&](int64_t length) {
+    return (*op)->StepCost({2, length, 4, 2, 3, 5, {}}).bytes;
+  };
+  // Two sequences of two groups: rows of 3 and 5 numbers, of the context and of
+  // the token; queries and outputs of four heads.
+  const auto expected = [](int64_t rows) {
+    return 4.0 * 2 * (2 * (rows + 1) * (3 + 5) + 4 * (3 + 5));
+  };
+  EXPECT_EQ(bytes(7), expected(7));  // all
+  EXPECT_EQ(bytes(8), expected(8));
+  EXPECT_EQ(bytes(14), expected(4 + 4 + 2));  // blocks 0, 2 and 3
+  EXPECT_EQ(bytes(402), expected(4 + 4 + 2));
+}
+
 }  // namespace
 }  // namespace mneme

@@ -2,8 +2,11 @@
 //
 // What every operator's ForwardCost must hold, since rooflines divide by it:
 // work grows with the sequence and with the batch, and no forward moves fewer
-// bytes than its inputs and its output take.
+// bytes than its inputs and its output take. A step takes some work, and
+// rewriting a state takes reading and writing it; a backward takes more than
+// its forward.
 
+#include <cmath>
 #include <cstdint>
 #include <string>
 
@@ -73,6 +76,42 @@ TEST(OperatorContract, CostsReadEveryInputAndWriteTheOutput) {
       for (Form form : kForms) {
         EXPECT_GE(op.ForwardCost(dims, form).bytes, sizeof(float) * elements)
             << FormName(form) << length;
+      }
+    }
+  });
+}
+
+TEST(OperatorContract, AStepCostsTheStateThatItRewrites) {
+  ForEachOperator([](const Variant& variant, const Operator& op) {
+    if (!variant.descriptor.streaming) return;
+    // Also where blocks and segments end.
+    for (int64_t length : {1, 2, 7, 15, 63, 64, 100, 511, 512}) {
+      Dims dims = WithOwnAxes(op, {2, length, 2, 2, 8, 8, {}});
+      const Cost cost = op.StepCost(dims);
+      for (double part : {cost.flops, cost.bytes}) {
+        EXPECT_TRUE(std::isfinite(part)) << length;
+        EXPECT_GT(part, 0) << length;
+      }
+      EXPECT_TRUE(std::isfinite(cost.exps)) << length;
+      EXPECT_GE(cost.exps, 0) << length;
+      if (!op.StepRewritesState()) continue;
+      const int64_t before = op.StateBytes(dims);
+      ++dims.length;
+      EXPECT_GE(cost.bytes, before + op.StateBytes(dims)) << length;
+    }
+  });
+}
+
+TEST(OperatorContract, ABackwardCostsMoreThanItsForward) {
+  ForEachOperator([](const Variant&, const Operator& op) {
+    for (int64_t length : {1, 5, 100}) {
+      const Dims dims = WithOwnAxes(op, {2, length, 2, 2, 8, 8, {}});
+      for (Form form : kForms) {
+        const Cost forward = op.ForwardCost(dims, form);
+        const Cost backward = op.BackwardCost(dims, form);
+        EXPECT_GT(backward.flops, forward.flops) << FormName(form) << length;
+        EXPECT_GE(backward.exps, 0) << FormName(form) << length;
+        EXPECT_GT(backward.bytes, forward.bytes) << FormName(form) << length;
       }
     }
   });

@@ -209,6 +209,14 @@ class FoxOperator : public Operator {
     return cost;
   }
 
+  Cost BackwardCost(const Dims& d, Form form) const override {
+    Cost cost = Operator::BackwardCost(d, form);
+    // The scores once more.
+    cost.flops +=
+        1.0 * d.batch * d.heads * d.length * (d.length + 1.0) * d.key_dim;
+    return cost;
+  }
+
   absl::Status Reference(const OperatorCall& call) const override {
     const Dims& d = call.dims;
     const double* g = call.inputs[kLogForget].data<double>();

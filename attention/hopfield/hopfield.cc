@@ -141,6 +141,14 @@ class HopfieldOperator : public Operator {
     return cost;
   }
 
+  Cost BackwardCost(const Dims& d, Form form) const override {
+    Cost cost = Operator::BackwardCost(d, form);
+    // Every update's scores once more.
+    cost.flops += 1.0 * d.batch * d.heads * d.length * (d.length + 1.0) *
+                  updates_ * d.key_dim;
+    return cost;
+  }
+
   absl::Status Reference(const OperatorCall& call) const override {
     const Dims& d = call.dims;
     const double beta = Beta<double>(d);

@@ -187,6 +187,25 @@ class HyenaOperator : public Operator {
     return cost;
   }
 
+  // Two convolutions, and the gates' gradients.
+  Cost BackwardCost(const Dims& d, Form form) const override {
+    const double channels = static_cast<double>(d.heads) * d.value_dim;
+    const size_t block = form == Form::kRecurrent ? d.length : Block(form);
+    Cost cost = Operator::BackwardCost(d, form);
+    cost.flops =
+        channels * (kernels::LongConvGradientFlops(d.length, block, d.batch) +
+                    4.0 * d.batch * d.length);
+    return cost;
+  }
+
+  // A step reads as much of the filter as of the state.
+  Cost StepCost(const Dims& d) const override {
+    Cost cost = Operator::StepCost(d);
+    cost.bytes += sizeof(float) * static_cast<double>(d.heads) * d.value_dim *
+                  (d.length + 1.0);
+    return cost;
+  }
+
   absl::Status Reference(const OperatorCall& call) const override {
     const Dims& d = call.dims;
     const double* bias = call.inputs[kBias].data<double>();

@@ -217,6 +217,30 @@ class InfiniOperator : public Operator {
     return cost;
   }
 
+  Cost BackwardCost(const Dims& d, Form form) const override {
+    Cost cost = Operator::BackwardCost(d, form);
+    // The local scores once more.
+    cost.flops += 1.0 * d.batch * d.heads * d.length *
+                  (std::min(d.length, segment_) + 1) * d.key_dim;
+    return cost;
+  }
+
+  // The memory is written where a segment ends, by all of its tokens.
+  Cost StepCost(const Dims& d) const override {
+    const double heads = static_cast<double>(d.batch) * d.heads;
+    const int64_t keys = d.length % segment_ + 1;
+    const double memory = 2.0 * d.key_dim * (d.value_dim + 1);
+    Cost cost = Operator::StepCost(d);
+    cost.flops = heads * (2.0 * keys * (d.key_dim + d.value_dim) + memory);
+    cost.exps = heads * (keys + d.key_dim);
+    if (keys == segment_) {
+      cost.flops += heads * segment_ * (delta_ ? 2 : 1) * memory;
+      cost.exps += heads * segment_ * (delta_ ? 2.0 : 1.0) * d.key_dim;
+      cost.bytes += heads * sizeof(float) * d.key_dim * (d.value_dim + 1);
+    }
+    return cost;
+  }
+
   absl::Status Reference(const OperatorCall& call) const override;
 
  private:

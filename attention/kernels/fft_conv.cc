@@ -55,6 +55,9 @@ void Reverse(MatrixView<const T> from, MatrixView<T> to) {
 // Textbook work of a real transform.
 double FftFlops(double size) { return 2.5 * size * std::log2(size); }
 
+// Of sums over what comes before each of n rows.
+double DirectFlops(double n) { return n * (n + 1); }
+
 size_t Blocks(size_t rows, size_t leaf) { return (rows + leaf - 1) / leaf; }
 
 // What blocks give to themselves.
@@ -195,15 +198,23 @@ template class LongConvGradient<float>;
 template class LongConvGradient<double>;
 
 double CausalFftConvFlops(size_t rows, size_t leaf, size_t sequences) {
-  const auto direct = [](double n) { return n * (n + 1); };
-  if (rows <= leaf) return sequences * direct(rows);
+  if (rows <= leaf) return sequences * DirectFlops(rows);
   const double earlier = Blocks(rows, leaf) - 1, size = FftSize(2 * leaf);
   // Transforms there and back, and four multiply-adds for each bin of each pair
   // of blocks.
   const double products = earlier * (earlier + 1) / 2 * 4 * size;
   return earlier * FftFlops(size) +
-         sequences * (earlier * direct(leaf) + direct(rows - earlier * leaf) +
-                      2 * earlier * FftFlops(size) + products);
+         sequences *
+             (earlier * DirectFlops(leaf) + DirectFlops(rows - earlier * leaf) +
+              2 * earlier * FftFlops(size) + products);
+}
+
+double LongConvGradientFlops(size_t rows, size_t direct, size_t sequences) {
+  if (rows <= direct) return sequences * 2 * DirectFlops(rows);
+  const double size = FftSize(2 * rows);
+  // The filter there and its gradient back; of a sequence two there and one
+  // back, and two products.
+  return 2 * FftFlops(size) + sequences * (3 * FftFlops(size) + 2 * 4 * size);
 }
 
 }  // namespace mneme::kernels

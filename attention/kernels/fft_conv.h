@@ -73,6 +73,9 @@ class LongConvGradient {
 // sequences, with the transforms of the filter, which they share.
 double CausalFftConvFlops(size_t rows, size_t leaf, size_t sequences);
 
+// The same of LongConvGradient.
+double LongConvGradientFlops(size_t rows, size_t direct, size_t sequences);
+
 }  // namespace mneme::kernels
 
 #endif  // MNEME_ATTENTION_KERNELS_FFT_CONV_H_

@@ -191,5 +191,12 @@ TEST(FftConv, FlopsOfShortAndLongSequences) {
             CausalFftConvFlops(65536, 1 << 20, 1));
 }
 
+TEST(FftConv, FlopsOfTheGradient) {
+  EXPECT_EQ(LongConvGradientFlops(5, 8, 4), 4 * 2 * 30);
+  constexpr double kTransform = 2.5 * 8 * 3;  // of 4 rows and as many zeros
+  EXPECT_EQ(LongConvGradientFlops(4, 2, 3),
+            2 * kTransform + 3 * (3 * kTransform + 2 * 32));
+}
+
 }  // namespace
 }  // namespace mneme::kernels

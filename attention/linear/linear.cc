@@ -107,6 +107,14 @@ class LinearOperator : public Operator {
 
   bool MultipliesBf16() const override { return bf16_; }
 
+  Cost BackwardCost(const Dims& dims, Form form) const override {
+    Cost cost = Operator::BackwardCost(dims, form);
+    cost.flops += CausalScoresFlops(dims, dims.key_dim,
+                                    ChunkOf(form, dims.length, chunk_));
+    return cost;
+  }
+  bool StepRewritesState() const override { return true; }
+
   absl::Status Reference(const OperatorCall& call) const override {
     const Dims& d = call.dims;
     const auto phi = [](double x) { return x > 0 ? x + 1 : std::exp(x); };

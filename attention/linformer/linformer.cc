@@ -196,12 +196,8 @@ class LinformerOperator : public Operator {
   Cost ForwardCost(const Dims& d, Form) const override {
     const double block = d.own.at('N'), slots = d.own.at('P');
     const double blocks = d.length / d.own.at('N');
-    const double rest = d.length % d.own.at('N');
     const double heads = static_cast<double>(d.batch) * d.heads;
-    const double pairs =
-        heads *
-        (blocks * block * (block + 1) / 2 + rest * (rest + 1) / 2 +
-         slots * block * blocks * (blocks - 1) / 2 + slots * rest * blocks);
+    const double pairs = Pairs(d);
     Cost cost;
     cost.flops = 2 * (pairs + heads * blocks * block * slots) *
                  (d.key_dim + d.value_dim);
@@ -209,6 +205,12 @@ class LinformerOperator : public Operator {
     cost.bytes =
         sizeof(float) * (heads * d.length * 2 * (d.key_dim + d.value_dim) +
                          2 * d.heads * slots * block);
+    return cost;
+  }
+
+  Cost BackwardCost(const Dims& d, Form form) const override {
+    Cost cost = Operator::BackwardCost(d, form);
+    cost.flops += 2 * Pairs(d) * d.key_dim;  // the scores once more
     return cost;
   }
 
@@ -256,6 +258,16 @@ class LinformerOperator : public Operator {
   }
 
  private:
+  // Of tokens, and the tokens and slots that they see.
+  static double Pairs(const Dims& d) {
+    const double block = d.own.at('N'), slots = d.own.at('P');
+    const double blocks = d.length / d.own.at('N');
+    const double rest = d.length % d.own.at('N');
+    return static_cast<double>(d.batch) * d.heads *
+           (blocks * block * (block + 1) / 2 + rest * (rest + 1) / 2 +
+            slots * block * blocks * (blocks - 1) / 2 + slots * rest * blocks);
+  }
+
   // What PairInputs makes; calls read the sizes of e and f.
   int64_t slots_, block_;
 };

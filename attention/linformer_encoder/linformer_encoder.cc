@@ -152,6 +152,14 @@ class LinformerEncoderOperator : public Operator {
     return cost;
   }
 
+  Cost BackwardCost(const Dims& d, Form form) const override {
+    Cost cost = Operator::BackwardCost(d, form);
+    // The scores once more.
+    cost.flops +=
+        2.0 * d.batch * d.heads * d.length * d.own.at('P') * d.key_dim;
+    return cost;
+  }
+
   absl::Status Reference(const OperatorCall& call) const override {
     const Dims& d = call.dims;
     const int64_t slots = d.own.at('P');

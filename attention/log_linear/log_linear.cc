@@ -215,6 +215,17 @@ class LogLinearOperator : public Operator {
     return cost;
   }
 
+  Cost BackwardCost(const Dims& d, Form form) const override {
+    Cost cost = Operator::BackwardCost(d, form);
+    // The scores, which the heads of a group share, once more.
+    cost.flops += 2.0 * d.batch * d.kv_heads * d.key_dim *
+                  CausalPairs(d.length, ChunkOf(form, d.length, chunk_));
+    return cost;
+  }
+
+  // All matrices fade.
+  bool StepRewritesState() const override { return true; }
+
   absl::Status Reference(const OperatorCall& call) const override;
 
  private:

@@ -173,6 +173,8 @@ class MambaOperator : public Operator {
     return cost;
   }
 
+  bool StepRewritesState() const override { return true; }
+
   absl::Status Reference(const OperatorCall& call) const override {
     const Dims& d = call.dims;
     const auto at = [&](Input i, int64_t index) {

@@ -127,6 +127,14 @@ class Mamba2Operator : public Operator {
     return cost;
   }
 
+  Cost BackwardCost(const Dims& d, Form form) const override {
+    Cost cost = Operator::BackwardCost(d, form);
+    cost.flops +=
+        CausalScoresFlops(d, d.key_dim, ChunkOf(form, d.length, chunk_));
+    return cost;
+  }
+  bool StepRewritesState() const override { return true; }
+
   absl::Status Reference(const OperatorCall& call) const override {
     const Dims& d = call.dims;
     const double* step = call.inputs[kStep].data<double>();

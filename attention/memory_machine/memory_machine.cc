@@ -182,13 +182,18 @@ class MemoryMachineOperator : public Operator {
 
   Cost ForwardCost(const Dims& d, Form) const override {
     const double tokens = static_cast<double>(d.batch) * d.heads * d.length;
-    // Patterns and earlier tokens that a token reads.
-    const double pairs = tokens * (2.0 * Patterns(d) + 0.5 * (d.length - 1.0));
+    const double pairs = Pairs(d);
     Cost cost;
     cost.flops = 4 * pairs * d.value_dim + kReads * tokens * d.value_dim;
     cost.exps = pairs;
     cost.bytes = sizeof(float) * 2.0 * d.value_dim *
                  (tokens + static_cast<double>(d.heads) * Patterns(d));
+    return cost;
+  }
+
+  Cost BackwardCost(const Dims& d, Form form) const override {
+    Cost cost = Operator::BackwardCost(d, form);
+    cost.flops += 2 * Pairs(d) * d.value_dim;  // the scores once more
     return cost;
   }
 
@@ -230,6 +235,12 @@ class MemoryMachineOperator : public Operator {
   }
 
  private:
+  // Of tokens, and the patterns and earlier tokens that they read.
+  static double Pairs(const Dims& d) {
+    return static_cast<double>(d.batch) * d.heads * d.length *
+           (2.0 * Patterns(d) + 0.5 * (d.length - 1.0));
+  }
+
   // Rows q of tokens position, position + 1, ... read the tokens before them.
   template <typename T>
   static void ReadContext(MatrixView<const T> q, MatrixView<const T> context,

@@ -183,10 +183,15 @@ Cost AdditiveHeadsCost(const Dims& dims, int64_t key_dim, int64_t chunk,
     cost.flops += 2 * (pairs - tokens) + tokens * (k + v) + chunks * k * v;
     cost.exps = tokens;
   }
-  // Inputs and outputs, and states by the chunk.
+  // Inputs and outputs, and the state before and after.
   cost.bytes = sizeof(float) *
-               (tokens * (2 * k + 2 * dims.value_dim) + chunks * 2 * k * v);
+               (tokens * (2 * k + 2 * dims.value_dim) + heads * 2 * k * v);
   return cost;
+}
+
+double CausalScoresFlops(const Dims& dims, int64_t key_dim, int64_t chunk) {
+  return 2.0 * dims.batch * dims.heads * CausalPairs(dims.length, chunk) *
+         key_dim;
 }
 
 }  // namespace mneme

@@ -67,6 +67,10 @@ double CausalPairs(int64_t length, int64_t block);
 Cost AdditiveHeadsCost(const Dims& dims, int64_t key_dim, int64_t chunk,
                        bool decay, bool normaliser);
 
+// Of that, what scores take. The backward computes them once more; the states
+// before each chunk are kept.
+double CausalScoresFlops(const Dims& dims, int64_t key_dim, int64_t chunk);
+
 }  // namespace mneme
 
 #endif  // MNEME_ATTENTION_PARTS_ADDITIVE_HEADS_H_

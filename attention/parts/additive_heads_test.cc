@@ -25,7 +25,7 @@ TEST(AdditiveHeadsCost, WithoutDecay) {
   // each token; both count multiplications and additions.
   EXPECT_EQ(cost.flops, kPairs * 2 * (3 + 4) + kTokens * 4 * 12);
   EXPECT_EQ(cost.exps, 0);
-  EXPECT_EQ(cost.bytes, 4 * (kTokens * 2 * (3 + 4) + kBlocks * 2 * 12));
+  EXPECT_EQ(cost.bytes, 4 * (kTokens * 2 * (3 + 4) + 2 * 2 * 12));
 }
 
 TEST(AdditiveHeadsCost, ANormaliserIsOneMoreColumn) {
@@ -41,12 +41,18 @@ TEST(AdditiveHeadsCost, WithDecay) {
                             (kPairs - kTokens) * 2 + kTokens * (3 + 4) +
                             kBlocks * 12);
   EXPECT_EQ(cost.exps, kTokens);
-  EXPECT_EQ(cost.bytes, 4 * (kTokens * 2 * (3 + 4) + kBlocks * 2 * 12));
+  EXPECT_EQ(cost.bytes, 4 * (kTokens * 2 * (3 + 4) + 2 * 2 * 12));
 }
 
 TEST(AdditiveHeadsCost, TheRecurrenceIsAChunkOfOne) {
   const Cost cost = AdditiveHeadsCost(kDims, 3, 1, false, false);
   EXPECT_EQ(cost.flops, kTokens * (2 * (3 + 4) + 4 * 12));
+  // Nobody has to read and write the state in between.
+  EXPECT_EQ(cost.bytes, 4 * (kTokens * 2 * (3 + 4) + 2 * 2 * 12));
+}
+
+TEST(AdditiveHeadsCost, ScoresAreAPartOfIt) {
+  EXPECT_EQ(CausalScoresFlops(kDims, 3, 2), kPairs * 2 * 3);
 }
 
 TEST(VectorDecayCost, CountsPairsOfABlock) {
@@ -58,6 +64,14 @@ TEST(VectorDecayCost, CountsPairsOfABlock) {
             kAllPairs * (3 * 3 + 2 * 4) + kTokens * (4 * 12 + 5 * 3));
   EXPECT_EQ(cost.exps, kTokens * 3);
   EXPECT_EQ(cost.bytes, 4 * (kTokens * (3 * 3 + 2 * 4) + 2 * 2 * 12));
+  // Two products for each, and the scores once more.
+  const Cost backward = op.BackwardCost(kDims, Form::kChunked);
+  EXPECT_EQ(backward.flops,
+            kAllPairs * (9 * 3 + 4 * 4) + kTokens * (8 * 12 + 10 * 3));
+  EXPECT_EQ(backward.exps, cost.exps);
+  EXPECT_EQ(backward.bytes, 2 * cost.bytes);
+  // A step reads and writes both states, of 12 numbers.
+  EXPECT_EQ(op.StepCost(kDims).bytes, 4 * 2 * (2 * 12 + 3 * 3 + 2 * 4));
 }
 
 }  // namespace

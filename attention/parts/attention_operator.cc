@@ -104,4 +104,12 @@ Cost AttentionOperator::ForwardCost(const Dims& d, Form) const {
   return cost;
 }
 
+Cost AttentionOperator::BackwardCost(const Dims& d, Form form) const {
+  Cost cost = Operator::BackwardCost(d, form);
+  // The scores once more.
+  cost.flops +=
+      2 * Pairs(d) * static_cast<double>(d.batch) * d.heads * d.key_dim;
+  return cost;
+}
+
 }  // namespace mneme

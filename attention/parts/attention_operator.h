@@ -96,6 +96,7 @@ class AttentionOperator : public Operator {
   std::unique_ptr<State> NewState(const Dims& d, DType dtype) const override;
   int64_t StateBytes(const Dims& d) const override;
   Cost ForwardCost(const Dims& d, Form form) const override;
+  Cost BackwardCost(const Dims& d, Form form) const override;
 
  protected:
   enum Input { kQuery, kKey, kValue };

@@ -3,6 +3,7 @@
 #include "attention/parts/block_attention.h"
 
 #include <algorithm>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
@@ -126,6 +127,27 @@ absl::Status BlockAttention::Backward(const OperatorCall& call,
     });
   });
   return absl::OkStatus();
+}
+
+Cost BlockAttention::StepCost(const Dims& d) const {
+  Cost cost = Operator::StepCost(d);
+  if (!causal_) return cost;
+  // Of all keys, a step reads those in the blocks that a head of their group
+  // sees; the token itself is an input.
+  const int64_t i = d.length / block_, group = d.heads / d.kv_heads;
+  int64_t rows = 0;
+  for (int64_t g = 0; g < d.kv_heads; ++g) {
+    std::set<int64_t> seen;
+    for (int64_t h = g * group; h < (g + 1) * group; ++h) {
+      for (int64_t block : BlocksSeen(h, i, i + 1)) seen.insert(block);
+    }
+    for (int64_t block : seen) {
+      rows += std::min(block_, d.length - block * block_);
+    }
+  }
+  cost.bytes += sizeof(float) * static_cast<double>(d.batch) *
+                (rows - d.length * d.kv_heads) * (d.key_dim + d.value_dim);
+  return cost;
 }
 
 double BlockAttention::Pairs(const Dims& d) const {

@@ -25,6 +25,7 @@ class BlockAttention : public AttentionOperator {
   absl::Status Forward(OperatorCall* call) const override;
   absl::Status Backward(const OperatorCall& call, const Tensor& d_output,
                         absl::Span<const Tensor> d_inputs) const override;
+  Cost StepCost(const Dims& d) const override;
 
  protected:
   // Every layer of a variant draws from its own stream. Causal: a query sees

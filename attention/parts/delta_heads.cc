@@ -95,13 +95,16 @@ void DeltaHeadsBackward(const DeltaHeads& a, const Tensor& saved,
   });
 }
 
+int64_t DeltaBlock(const Dims& dims, int64_t chunk) {
+  return std::min(
+      {chunk, dims.length, static_cast<int64_t>(kernels::kGatedDeltaBlock)});
+}
+
 Cost DeltaHeadsCost(const Dims& dims, int64_t chunk, int64_t gates) {
   const double tokens =
       static_cast<double>(dims.batch) * dims.heads * dims.length;
   const double k = dims.key_dim, v = dims.value_dim;
-  const double block = std::min<double>(
-      {static_cast<double>(chunk), static_cast<double>(dims.length),
-       static_cast<double>(kernels::kGatedDeltaBlock)});
+  const double block = DeltaBlock(dims, chunk);
   Cost cost;
   // Two reads of the state and a write to it; scores of keys with keys and
   // queries, and the substitution, over the causal half of a block; and the

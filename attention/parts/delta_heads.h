@@ -38,6 +38,9 @@ void DeltaHeadsBackward(const DeltaHeads& a, const Tensor& saved,
                         const Tensor& d_output,
                         const DeltaHeadsGradients& gradients);
 
+// Tokens a block of the kernel, at most.
+int64_t DeltaBlock(const Dims& dims, int64_t chunk);
+
 // FLOPs, exponentials and bytes of a forward. gates is the number of log decays
 // a token and head: 0, 1, or key_dim.
 Cost DeltaHeadsCost(const Dims& dims, int64_t chunk, int64_t gates);

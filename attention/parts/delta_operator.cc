@@ -111,6 +111,15 @@ Cost DeltaOperator::ForwardCost(const Dims& dims, Form form) const {
                         Gates(decay_, dims));
 }
 
+Cost DeltaOperator::BackwardCost(const Dims& dims, Form form) const {
+  Cost cost = Operator::BackwardCost(dims, form);
+  // Scores of keys with keys and of queries with keys once more, over the
+  // causal half of a block.
+  cost.flops += 2.0 * dims.batch * dims.heads * dims.length * dims.key_dim *
+                DeltaBlock(dims, ChunkOf(form, dims.length, chunk_));
+  return cost;
+}
+
 absl::Status DeltaOperator::Reference(const OperatorCall& call) const {
   for (int64_t b = 0; b < call.dims.batch; ++b) {
     for (int64_t h = 0; h < call.dims.heads; ++h) {

@@ -40,6 +40,8 @@ class DeltaOperator : public Operator {
   std::unique_ptr<State> NewState(const Dims& dims, DType dtype) const override;
   int64_t StateBytes(const Dims& dims) const override;
   Cost ForwardCost(const Dims& dims, Form form) const override;
+  Cost BackwardCost(const Dims& dims, Form form) const override;
+  bool StepRewritesState() const override { return true; }
   absl::Status Reference(const OperatorCall& call) const override;
 
  private:

@@ -119,13 +119,15 @@ int64_t GeneralizedDeltaOperator::StateBytes(const Dims& d) const {
   return sizeof(float) * d.batch * d.heads * d.key_dim * d.value_dim;
 }
 
+int64_t GeneralizedDeltaOperator::Block(const Dims& d, Form form) const {
+  return std::min({ChunkOf(form, d.length, chunk_), d.length,
+                   static_cast<int64_t>(kernels::kGeneralizedDeltaBlock)});
+}
+
 Cost GeneralizedDeltaOperator::ForwardCost(const Dims& d, Form form) const {
   const double tokens = static_cast<double>(d.batch) * d.heads * d.length;
   const double k = d.key_dim, v = d.value_dim;
-  const double block =
-      std::min<double>({static_cast<double>(ChunkOf(form, d.length, chunk_)),
-                        static_cast<double>(d.length),
-                        static_cast<double>(kernels::kGeneralizedDeltaBlock)});
+  const double block = Block(d, form);
   Cost cost;
   // A read, the decay, two writes and another read of the state.
   cost.flops = tokens * 9 * k * v;
@@ -140,6 +142,16 @@ Cost GeneralizedDeltaOperator::ForwardCost(const Dims& d, Form form) const {
   cost.exps = tokens * k;
   cost.bytes = sizeof(float) *
                (tokens * (5 * k + 2 * v) + 2.0 * d.batch * d.heads * k * v);
+  return cost;
+}
+
+Cost GeneralizedDeltaOperator::BackwardCost(const Dims& d, Form form) const {
+  Cost cost = Operator::BackwardCost(d, form);
+  const int64_t block = Block(d, form);
+  if (block > 1) {
+    // Scores of a and q with both kinds of writers once more.
+    cost.flops += 4.0 * d.batch * d.heads * d.length * d.key_dim * block;
+  }
   return cost;
 }
 

@@ -33,6 +33,8 @@ class GeneralizedDeltaOperator : public Operator {
   std::unique_ptr<State> NewState(const Dims& dims, DType dtype) const override;
   int64_t StateBytes(const Dims& dims) const override;
   Cost ForwardCost(const Dims& dims, Form form) const override;
+  Cost BackwardCost(const Dims& dims, Form form) const override;
+  bool StepRewritesState() const override { return true; }
   // The plain delta rule: unit keys, a = -k and b = k.
   absl::StatusOr<std::vector<Tensor>> PairInputs(
       const Tensor& queries, const Tensor& keys,
@@ -40,6 +42,9 @@ class GeneralizedDeltaOperator : public Operator {
   absl::Status Reference(const OperatorCall& call) const override;
 
  private:
+  // Tokens a block of the kernel, at most.
+  int64_t Block(const Dims& d, Form form) const;
+
   int64_t chunk_;
 };
 

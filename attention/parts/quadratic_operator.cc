@@ -403,8 +403,18 @@ Cost QuadraticOperator::ForwardCost(const Dims& d, Form form) const {
   cost.bytes = sizeof(float) * tokens * 2 * (d.key_dim + d.value_dim);
   if (chunk < d.length) {
     cost.flops += tokens * (4 * features * width + 2 * features);
-    cost.bytes += sizeof(float) * tokens * 2 * features * width / chunk;
+    // The state before and after.
+    cost.bytes += sizeof(float) * 2.0 * d.batch * d.heads * features * width;
   }
+  return cost;
+}
+
+Cost QuadraticOperator::BackwardCost(const Dims& d, Form form) const {
+  const double tokens = static_cast<double>(d.batch) * d.heads * d.length;
+  const double chunk =
+      std::min<double>(ChunkOf(form, d.length, chunk_), d.length);
+  Cost cost = Operator::BackwardCost(d, form);
+  cost.flops += tokens * (chunk + 1) * d.key_dim;  // the scores once more
   return cost;
 }
 

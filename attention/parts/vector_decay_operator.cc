@@ -126,18 +126,29 @@ int64_t VectorDecayOperator::StateBytes(const Dims& d) const {
   return sizeof(float) * d.batch * d.heads * d.key_dim * d.value_dim;
 }
 
+int64_t VectorDecayOperator::Block(const Dims& d, Form form) const {
+  return std::min<int64_t>(16, ChunkOf(form, d.length, chunk_));
+}
+
 Cost VectorDecayOperator::ForwardCost(const Dims& d, Form form) const {
   const double heads = static_cast<double>(d.batch) * d.heads;
   const double tokens = heads * d.length;
   const double k = d.key_dim, v = d.value_dim;
-  // Blocks of the kernel: scores cost a decay and a product per key dimension.
-  const int64_t block = std::min<int64_t>(16, ChunkOf(form, d.length, chunk_));
+  const int64_t block = Block(d, form);
   Cost cost;
+  // Scores cost a decay and a product per key dimension.
   cost.flops = heads * CausalPairs(d.length, block) * (3 * k + 2 * v) +
                tokens * (4 * k * v + 5 * k);
   cost.exps = tokens * k;
   cost.bytes = sizeof(float) * (tokens * (3 * k + 2 * v) + heads * 2 * k * v +
                                 (rule_.bonus ? d.heads * k : 0));
+  return cost;
+}
+
+Cost VectorDecayOperator::BackwardCost(const Dims& d, Form form) const {
+  Cost cost = Operator::BackwardCost(d, form);
+  // The scores, with their decays, once more.
+  cost.flops += 1.5 * CausalScoresFlops(d, d.key_dim, Block(d, form));
   return cost;
 }
 

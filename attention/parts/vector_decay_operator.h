@@ -35,6 +35,8 @@ class VectorDecayOperator : public Operator {
   std::unique_ptr<State> NewState(const Dims& dims, DType dtype) const override;
   int64_t StateBytes(const Dims& dims) const override;
   Cost ForwardCost(const Dims& dims, Form form) const override;
+  Cost BackwardCost(const Dims& dims, Form form) const override;
+  bool StepRewritesState() const override { return true; }
   // A bonus of 1 shows the token as if it had been written before the read.
   absl::StatusOr<std::vector<Tensor>> PairInputs(
       const Tensor& queries, const Tensor& keys,
@@ -43,6 +45,8 @@ class VectorDecayOperator : public Operator {
 
  private:
   double Scale(const Dims& dims) const;
+  // Tokens a block of the kernel, at most.
+  int64_t Block(const Dims& d, Form form) const;
 
   Rule rule_;
   int64_t chunk_;

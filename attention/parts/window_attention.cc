@@ -56,6 +56,15 @@ int64_t WindowAttention::StateBytes(const Dims& d) const {
          (d.key_dim + d.value_dim);
 }
 
+Cost WindowAttention::StepCost(const Dims& d) const {
+  Cost cost = Operator::StepCost(d);
+  if (d.length >= window_) {  // the token takes the place of one nobody reads
+    cost.bytes -= sizeof(float) * static_cast<double>(d.batch) * d.kv_heads *
+                  (d.key_dim + d.value_dim);
+  }
+  return cost;
+}
+
 absl::Status WindowAttention::Reference(const OperatorCall& call) const {
   SoftmaxOracle(call, [&](int64_t, int64_t, int64_t i, int64_t j) {
     return j <= i && j > i - window_ ? 0.0 : -INFINITY;

@@ -31,6 +31,7 @@ class WindowAttention : public AttentionOperator {
                         absl::Span<const Tensor> d_inputs) const override;
   std::unique_ptr<State> NewState(const Dims& d, DType dtype) const override;
   int64_t StateBytes(const Dims& d) const override;
+  Cost StepCost(const Dims& d) const override;
   absl::Status Reference(const OperatorCall& call) const override;
 
  protected:

@@ -189,6 +189,19 @@ class PerformerOperator : public Operator {
     return cost;
   }
 
+  Cost BackwardCost(const Dims& d, Form form) const override {
+    const double features = Features(d.key_dim);
+    const double tokens = static_cast<double>(d.batch) * d.heads * d.length;
+    Cost cost = Operator::BackwardCost(d, form);
+    cost.flops +=
+        CausalScoresFlops(d, features, ChunkOf(form, d.length, chunk_));
+    // Features are kept, and nobody wants the gradient of their directions.
+    cost.flops -= 2 * tokens * features * (2 * d.key_dim + 2);
+    cost.exps -= 2 * tokens * features;
+    return cost;
+  }
+  bool StepRewritesState() const override { return true; }
+
   absl::Status Reference(const OperatorCall& call) const override {
     const Dims& d = call.dims;
     const int64_t m = Features(d.key_dim);

@@ -77,6 +77,14 @@ class RetentionOperator : public Operator {
 
   bool MultipliesBf16() const override { return bf16_; }
 
+  Cost BackwardCost(const Dims& dims, Form form) const override {
+    Cost cost = Operator::BackwardCost(dims, form);
+    cost.flops += CausalScoresFlops(dims, dims.key_dim,
+                                    ChunkOf(form, dims.length, chunk_));
+    return cost;
+  }
+  bool StepRewritesState() const override { return true; }
+
   absl::Status Reference(const OperatorCall& call) const override {
     const Dims& d = call.dims;
     for (int64_t b = 0; b < d.batch; ++b) {

@@ -162,6 +162,8 @@ class Rwkv4Operator : public Operator {
     return cost;
   }
 
+  bool StepRewritesState() const override { return true; }
+
   absl::Status Reference(const OperatorCall& call) const override {
     const Dims& d = call.dims;
     const int64_t channels = ChannelsOf(d);

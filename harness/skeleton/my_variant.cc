@@ -108,6 +108,8 @@ class MyVariantOperator : public Operator {
     return cost;
   }
 
+  bool StepRewritesState() const override { return true; }
+
   // The definition once more, for float64: another way to the same numbers, so
   // that a mistake in one is not a mistake in both.
   absl::Status Reference(const OperatorCall& call) const override {

@@ -136,12 +136,6 @@ double WorkingSet(const Problem& problem) {
   }
 }
 
-// Of five matrix products where the forward has two; inputs and outputs are
-// read, and gradients of inputs written.
-Cost BackwardCost(const Cost& forward) {
-  return {2.5 * forward.flops, forward.exps, 2 * forward.bytes};
-}
-
 Cost CostOf(const Problem& problem) {
   switch (problem.phase) {
     case Phase::kPrefill:
@@ -149,7 +143,7 @@ Cost CostOf(const Problem& problem) {
     case Phase::kDecode:
       return problem.op->StepCost(problem.dims);
     case Phase::kBackward:
-      return BackwardCost(problem.op->ForwardCost(problem.dims, problem.form));
+      return problem.op->BackwardCost(problem.dims, problem.form);
     case Phase::kTrain:
       break;
   }

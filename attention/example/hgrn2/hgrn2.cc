@@ -119,6 +119,17 @@ class Hgrn2Operator : public Operator {
     return cost;
   }
 
+  Cost BackwardCost(const Dims& d, Form form) const override {
+    const double gates =
+        static_cast<double>(d.batch) * d.length * d.heads * d.key_dim;
+    Cost cost = memory_.BackwardCost(d, form);
+    cost.flops += 2 * gates;
+    cost.exps += gates;
+    cost.bytes -= 2 * sizeof(float) * gates;
+    return cost;
+  }
+  bool StepRewritesState() const override { return true; }
+
   absl::Status Reference(const OperatorCall& call) const override {
     const Dims& d = call.dims;
     for (int64_t b = 0; b < d.batch; ++b) {
