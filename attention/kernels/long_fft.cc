@@ -7,6 +7,7 @@
 #include <complex>
 #include <cstddef>
 #include <memory>
+#include <new>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -64,7 +65,7 @@ struct AlignedAllocator {
   AlignedAllocator(const AlignedAllocator<U>&) {}  // NOLINT: a conversion
   T* allocate(size_t n) {
     void* memory = hwy::AllocateAlignedBytes(n * sizeof(T), nullptr, nullptr);
-    HWY_ASSERT(memory != nullptr);
+    if (memory == nullptr) throw ::std::bad_alloc();
     return static_cast<T*>(memory);
   }
   void deallocate(T* memory, size_t) {
@@ -369,8 +370,9 @@ size_t FftSize(size_t rows) {
 
 double* Spectra::Resize(size_t size, bool clear) {
   if (size > capacity_) {
+    size_ = capacity_ = 0;
     data_ = hwy::AllocateAligned<double>(size);
-    HWY_ASSERT(data_ != nullptr);
+    if (data_ == nullptr) throw std::bad_alloc();
     capacity_ = size;
   }
   size_ = size;

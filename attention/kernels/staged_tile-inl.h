@@ -18,6 +18,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <new>
 
 #include "attention/kernels/lanes-inl.h"
 #include "attention/kernels/matrix.h"
@@ -68,14 +69,15 @@ struct Tile {
 };
 
 // At least n entries of a block per thread that only ever grows, since
-// allocating costs as much as a short sequence.
+// allocating costs as much as a short sequence. Throws std::bad_alloc.
 template <typename T>
 T* ScratchBlock(size_t n) {
   thread_local hwy::AlignedFreeUniquePtr<T[]> memory;
   thread_local size_t capacity = 0;
   if (n > capacity) {
+    capacity = 0;
     memory = hwy::AllocateAligned<T>(n);
-    HWY_ASSERT(memory != nullptr);
+    if (memory == nullptr) throw std::bad_alloc();
     capacity = n;
   }
   return memory.get();
