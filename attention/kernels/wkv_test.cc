@@ -28,10 +28,10 @@ struct Shape {
 // One token, chunks that do and do not divide the length, channels that are not
 // whole vectors; keys whose exponentials overflow, or vanish, even in double.
 const Shape kShapes[] = {
-    {1, 16, 32, 0, 1, false},     {7, 5, 1, 0, 1, true},
-    {33, 17, 8, 0, 1, false},     {64, 40, 32, 0, 3, true},
-    {50, 33, 1000, 0, 30, false}, {40, 19, 7, 1000, 1, true},
-    {40, 19, 64, -1000, 2, false}};
+    {1, 16, 32, 0, 1, false},      {7, 5, 1, 0, 1, true},
+    {33, 17, 8, 0, 1, false},      {64, 40, 32, 0, 3, true},
+    {50, 33, 1000, 0, 30, false},  {40, 19, 7, 1000, 1, true},
+    {40, 19, 64, -1000, 2, false}, {20, 150, 8, 0, 1, false}};
 
 template <typename T>
 struct Problem {
