@@ -267,7 +267,9 @@ Cost Operator::StepCost(const Dims& dims) const {
   Dims token = dims;
   token.length = 1;
   for (const InputSpec& spec : Inputs()) {
-    if (spec.axes.find('L') != std::string::npos) {
+    // An axis of the operator's own may be longer than what is read.
+    if (spec.axes.find('L') != std::string::npos ||
+        spec.axes.find_first_not_of("BHGKV") == std::string::npos) {
       elements += static_cast<double>(InputShape(spec, token).elements());
     }
   }

@@ -181,9 +181,9 @@ class Operator {
 
   // Of the one token that follows dims.length others, which are in the state.
   // By default the difference that the token makes to a recurrent forward. Its
-  // bytes are at least those of the token's inputs and output and of the whole
-  // state, read and, where a step rewrites it, written: an operator that reads
-  // a part of its state overrides this.
+  // bytes are at least those of the token's inputs and output, of parameters,
+  // and of the whole state, read and, where a step rewrites it, written: an
+  // operator that reads a part of its state overrides this.
   virtual Cost StepCost(const Dims& dims) const;
 
   // Inputs under which token t writes the pair (key t, value t) and then reads
