@@ -135,10 +135,12 @@ Cost VectorDecayOperator::ForwardCost(const Dims& d, Form form) const {
   const double tokens = heads * d.length;
   const double k = d.key_dim, v = d.value_dim;
   const int64_t block = Block(d, form);
+  const double blocks = heads * ((d.length + block - 1) / block);
   Cost cost;
-  // Scores cost a decay and a product per key dimension.
+  // Scores cost a decay and a product per key dimension; the state fades by the
+  // block.
   cost.flops = heads * CausalPairs(d.length, block) * (3 * k + 2 * v) +
-               tokens * (4 * k * v + 5 * k);
+               tokens * (4 * k * v + 5 * k) + blocks * k * v;
   cost.exps = tokens * k;
   cost.bytes = sizeof(float) * (tokens * (3 * k + 2 * v) + heads * 2 * k * v +
                                 (rule_.bonus ? d.heads * k : 0));
