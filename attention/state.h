@@ -69,7 +69,9 @@ class DenseState : public State {
 // The keys and values of all tokens so far: softmax attention's memory, which
 // grows by 2 * kv_heads * head_dim numbers a token (more exactly kv_heads *
 // (key_dim + value_dim)). Appending is amortised O(1); spare capacity does not
-// count as state. With value_dim 0 it keeps keys alone.
+// count as state. With value_dim 0 it keeps keys alone. Serialised are first
+// keys, then values, [batch, kv_heads, tokens, dim]: of one process, no format
+// to store.
 class KeyValueCache : public State {
  public:
   KeyValueCache(DType dtype, int64_t batch, int64_t kv_heads, int64_t key_dim,

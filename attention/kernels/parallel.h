@@ -15,7 +15,8 @@ namespace mneme::kernels {
 
 class ThreadPool {
  public:
-  // threads >= 1 counts the calling thread; 1 starts none.
+  // threads >= 1 counts the calling thread; 1 starts none. Kernels need up to
+  // 256 KiB of stack: glibc's threads have that, those of some others do not.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;

@@ -192,6 +192,7 @@ HWY_FLATTEN void Forward(const SelectiveScan<T>& s, T* state, MatrixView<T> y,
   });
   const MatrixView<T> all(state, state_dim, channels);
   const size_t last = std::min(s.end, channels);
+  if (s.begin >= last) return;
   const bool step = length == 1 && saved == nullptr;
   size_t first = s.begin;
   for (; step && first + kDecays * hn::Lanes(d) <= last;

@@ -153,6 +153,7 @@ template <typename T>
 HWY_FLATTEN void Forward(const Wkv<T>& s, T* state, MatrixView<T> y, T* saved) {
   const hn::ScalableTag<T> d;
   const size_t end = std::min(s.end, s.k.cols);
+  if (s.begin >= end) return;
   const size_t step = kVectors * hn::Lanes(d);
   size_t col = s.begin;
   for (; col + step <= end; col += step) {

@@ -175,13 +175,19 @@ Cost AdditiveHeadsCost(const Dims& dims, int64_t key_dim, int64_t chunk,
   Cost cost;
   // Scores and their product with values over the causal half of a chunk, then
   // the chunk's read of and write to the state.
-  cost.flops = pairs * 2 * (k + v) + tokens * 4 * k * v;
-  if (decay) {
+  cost.flops = tokens * 4 * k * v;
+  if (chunk == 1) {
+    // A token alone writes to the state, which fades, and then reads it.
+    if (decay) cost.flops += tokens * k * v;
+  } else {
+    cost.flops += pairs * 2 * (k + v);
+  }
+  if (decay) cost.exps = tokens;
+  if (decay && chunk > 1) {
     // Decays are made of the tokens' own, e^g: between two tokens of a chunk
     // by one product, and used by another; what is read from the state and the
     // keys that go there fade by the token, the state by the chunk.
     cost.flops += 2 * (pairs - tokens) + tokens * (k + v) + chunks * k * v;
-    cost.exps = tokens;
   }
   // Inputs and outputs, and the state before and after.
   cost.bytes = sizeof(float) *
@@ -190,6 +196,7 @@ Cost AdditiveHeadsCost(const Dims& dims, int64_t key_dim, int64_t chunk,
 }
 
 double CausalScoresFlops(const Dims& dims, int64_t key_dim, int64_t chunk) {
+  if (chunk == 1) return 0;  // tokens alone have none
   return 2.0 * dims.batch * dims.heads * CausalPairs(dims.length, chunk) *
          key_dim;
 }

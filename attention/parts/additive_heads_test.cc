@@ -44,9 +44,12 @@ TEST(AdditiveHeadsCost, WithDecay) {
   EXPECT_EQ(cost.bytes, 4 * (kTokens * 2 * (3 + 4) + 2 * 2 * 12));
 }
 
-TEST(AdditiveHeadsCost, TheRecurrenceIsAChunkOfOne) {
+TEST(AdditiveHeadsCost, TheRecurrenceHasNoScores) {
   const Cost cost = AdditiveHeadsCost(kDims, 3, 1, false, false);
-  EXPECT_EQ(cost.flops, kTokens * (2 * (3 + 4) + 4 * 12));
+  EXPECT_EQ(cost.flops, kTokens * 4 * 12);
+  EXPECT_EQ(AdditiveHeadsCost(kDims, 3, 1, true, false).flops,
+            kTokens * 5 * 12);
+  EXPECT_EQ(CausalScoresFlops(kDims, 3, 1), 0);
   // Nobody has to read and write the state in between.
   EXPECT_EQ(cost.bytes, 4 * (kTokens * 2 * (3 + 4) + 2 * 2 * 12));
 }
