@@ -210,7 +210,7 @@ KernelCall MakeSelectiveScan() {
   return
       [x = Uniform(kLength, kDim, -1, 1, 0),
        dt = Uniform(kLength, kDim, 0, 0.1f, 1),
-       a = Uniform(kStateDim, kDim, -1, 0, 2),
+       a = Uniform(kDim, kStateDim, -1, 0, 2),
        b = Uniform(kLength, kStateDim, -1, 1, 3),
        c = Uniform(kLength, kStateDim, -1, 1, 4),
        state = Numbers(kStateDim, kDim), y = Numbers(kLength, kDim)]() mutable {
