@@ -16,11 +16,11 @@
 #include "harness/peak_memory.h"
 #include "harness/throughput/ceiling_workloads.h"
 #include "harness/throughput/growth.h"
-#include "harness/throughput/limit.h"
 #include "harness/throughput/noise.h"
 #include "harness/throughput/oracle_check.h"
 #include "harness/throughput/pinning.h"
 #include "harness/throughput/problem.h"
+#include "harness/throughput/problem_cost.h"
 #include "harness/throughput/statistics.h"
 #include "harness/throughput/system_files.h"
 #include "harness/throughput_record.h"
@@ -116,65 +116,6 @@ std::vector<const Contender*> ChosenContenders(const SuiteRequest& request,
     }
   }
   return chosen;
-}
-
-// Bytes that a run touches, which decide the level of memory they live in.
-double WorkingSet(const Problem& problem) {
-  double bytes = 0;
-  for (const Tensor& x : problem.inputs) bytes += x.bytes();
-  const Dims& d = problem.dims;
-  const double output = sizeof(float) *
-                        static_cast<double>(d.batch * d.length * d.heads) *
-                        static_cast<double>(d.value_dim);
-  switch (problem.phase) {
-    case Phase::kDecode:
-      return static_cast<double>(problem.op->StateBytes(d));
-    case Phase::kBackward:
-      return 2 * (bytes + output);
-    default:
-      return bytes + output;
-  }
-}
-
-Cost CostOf(const Problem& problem) {
-  switch (problem.phase) {
-    case Phase::kPrefill:
-      return problem.op->ForwardCost(problem.dims, problem.form);
-    case Phase::kDecode:
-      return problem.op->StepCost(problem.dims);
-    case Phase::kBackward:
-      return problem.op->BackwardCost(problem.dims, problem.form);
-    case Phase::kTrain:
-      break;
-  }
-  return {};
-}
-
-// What computes the products of a problem at best. Peers multiply float32.
-Ceiling ProductsOf(const Contender& contender, const Problem& problem,
-                   const Ceilings& ceilings) {
-  if (contender.name != kOwnContender || problem.phase != Phase::kPrefill ||
-      !problem.op->MultipliesBf16()) {
-    return Ceiling::kMultiplyAdd;
-  }
-  for (const Ceiling unit : {Ceiling::kAmx, Ceiling::kBf16}) {
-    if (ceilings.Rate(unit) > 0) return unit;
-  }
-  return Ceiling::kMultiplyAdd;
-}
-
-absl::StatusOr<Limit> LimitOf(const Contender& contender,
-                              const Problem& problem,
-                              const Ceilings& ceilings) {
-  return LimitOf(CostOf(problem), WorkingSet(problem), ceilings,
-                 ProductsOf(contender, problem, ceilings));
-}
-
-double TokensOf(const Problem& problem) {
-  const double batch = static_cast<double>(problem.dims.batch);
-  return problem.phase == Phase::kDecode
-             ? batch
-             : batch * static_cast<double>(problem.dims.length);
 }
 
 // One contender on one problem.

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "harness/throughput/problem_cost.h"
+
+#include <memory>
+
+#include "gtest/gtest.h"
+#include "harness/throughput/problem.h"
+
+namespace mneme {
+namespace {
+
+class ProblemCostTest : public testing::Test {
+ protected:
+  Problem Make(Phase phase, const OptionValues& set = {}) {
+    const Variant& variant = **Variants().Find("softmax");
+    const Options options = *Options::Parse(variant.descriptor.options, set);
+    op_ = *variant.make_operator(options);
+    return MakeProblem(phase, variant, options, op_.get(), Form::kChunked,
+                       {2, 8, 3, 4}, nullptr);
+  }
+  std::unique_ptr<Operator> op_;
+};
+
+TEST_F(ProblemCostTest, PrefillTouchesInputsAndOutput) {
+  EXPECT_EQ(WorkingSet(Make(Phase::kPrefill)), 4 * (2 * 8 * 3 * 4) * 4);
+}
+
+TEST_F(ProblemCostTest, BackwardTouchesGradientsToo) {
+  EXPECT_EQ(WorkingSet(Make(Phase::kBackward)), 2 * 4 * (2 * 8 * 3 * 4) * 4);
+}
+
+TEST_F(ProblemCostTest, DecodingTouchesTheState) {
+  EXPECT_EQ(WorkingSet(Make(Phase::kDecode)), 2 * (2 * 8 * 3 * 4) * 4);
+}
+
+TEST_F(ProblemCostTest, DecodingGivesOneTokenASequence) {
+  EXPECT_EQ(TokensOf(Make(Phase::kDecode)), 2);
+  EXPECT_EQ(TokensOf(Make(Phase::kPrefill)), 16);
+}
+
+TEST_F(ProblemCostTest, OnlyOurProductsInBfloat16AreHeldToTheirUnit) {
+  Ceilings ceilings;
+  for (double& rate : ceilings.per_second) rate = 1e9;
+  ceilings.per_second[static_cast<size_t>(Ceiling::kAmx)] = 0;
+  ceilings.per_second[static_cast<size_t>(Ceiling::kBf16)] = 2e9;
+  ceilings.per_second[static_cast<size_t>(Ceiling::kExp)] = 1e15;
+  Contender ours, peer;
+  ours.name = kOwnContender;
+  peer.name = "peer";
+  const Problem problem = Make(Phase::kPrefill, {{"precision", "bf16"}});
+  const auto a = LimitOf(ours, problem, ceilings);
+  const auto b = LimitOf(peer, problem, ceilings);
+  ASSERT_TRUE(a.ok() && b.ok());
+  EXPECT_NEAR(b->compute_seconds, 2 * a->compute_seconds,
+              1e-3 * b->compute_seconds);
+  const auto f32 = LimitOf(ours, Make(Phase::kPrefill), ceilings);
+  ASSERT_TRUE(f32.ok());
+  EXPECT_NEAR(f32->compute_seconds, b->compute_seconds,
+              1e-3 * b->compute_seconds);
+}
+
+}  // namespace
+}  // namespace mneme
