@@ -48,12 +48,12 @@ std::string Thousands(double value) {
 std::string TableHeader(const TerminalStyle& style) {
   return Line({{"variant", -17},
                {"phase", -8},
+               {"ms", 7},
+               {"tok/s", 7},
+               {"limit", 6},
+               {"cv", 5},
                {"shape", -15},
                {"by", -8},
-               {"ms", 8},
-               {"tokens/s", 8},
-               {"of limit", 8},
-               {"cv", 5},
                {"GFLOP/s", 7},
                {"GB/s", 6},
                {"bound", -7},
@@ -68,7 +68,7 @@ std::string TableRow(const std::string& variant, const ThroughputMeasurement& m,
       ThroughputShape{m.batch(), m.length(), m.heads(), m.head_dim()}
           .ToString();
   if (!m.error().empty()) {
-    return absl::StrFormat("%-17s %-8s %-15s %-8s NOT TIMED: %s\n", variant,
+    return absl::StrFormat("%-17s %-8s %s by %s NOT TIMED: %s\n", variant,
                            m.phase(), shape, m.contender(), m.error());
   }
   const bool counted = m.limit_milliseconds() > 0;
@@ -80,12 +80,12 @@ std::string TableRow(const std::string& variant, const ThroughputMeasurement& m,
   return Line(
       {{variant, -17},
        {m.phase(), -8},
+       {Figures(m.milliseconds()), 7},
+       {Thousands(m.tokens_per_second()), 7},
+       {fraction, 6},
+       {absl::StrFormat("%.1f%%%s", 100 * m.cv(), m.noisy() ? "!" : ""), 5},
        {shape, -15},
        {m.contender(), -8},
-       {Figures(m.milliseconds()), 8},
-       {Thousands(m.tokens_per_second()), 8},
-       {fraction, 8},
-       {absl::StrFormat("%.1f%%%s", 100 * m.cv(), m.noisy() ? "!" : ""), 5},
        {counted ? Figures(m.gflops()) : "", 7},
        {counted ? Figures(m.gigabytes_per_second()) : "", 6},
        {m.bound(), -7},

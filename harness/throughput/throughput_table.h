@@ -10,8 +10,9 @@
 
 namespace mneme {
 
-// The suite's table, a line at a time as measurements arrive. What a narrow
-// terminal has no room for is left out from the right.
+// The suite's table, a line at a time as measurements arrive: times, tokens per
+// second, and how much of the limit that is. What a narrow terminal has no room
+// for is left out from the right.
 std::string TableHeader(const TerminalStyle& style);
 std::string TableRow(const std::string& variant, const ThroughputMeasurement& m,
                      const TerminalStyle& style);
