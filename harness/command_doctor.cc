@@ -294,7 +294,7 @@ absl::Status Doctor(const Flags& flags) {
   Report report;
   report.cpus = AllowedCpus();
   report.environment = DescribeEnvironment("");
-  report.caches = DetectCaches(report.cpus.empty() ? 0 : report.cpus.front());
+  report.caches = DetectCachesHere();
   // The load, before we add to it.
   report.remarks = RemarksOn(ObserveNoise(report.cpus));
   const int all = std::max(1, static_cast<int>(report.cpus.size()));

@@ -9,7 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "attention/plugin/suggest.h"
+#include "harness/unknown_flag.h"
 
 namespace mneme {
 namespace {
@@ -72,16 +72,6 @@ absl::Status ParseSeeds(const std::vector<std::string>& texts,
     }
   }
   return absl::OkStatus();
-}
-
-absl::Status UnknownFlag(const CLI::App& app, const std::string& argument) {
-  std::vector<std::string> known;
-  for (const CLI::Option* option : app.get_options()) {
-    known.push_back(option->get_name());
-  }
-  return absl::InvalidArgumentError(
-      UnknownName("flag", argument.substr(0, argument.find('=')), known)
-          .message());
 }
 
 }  // namespace

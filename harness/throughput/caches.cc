@@ -70,4 +70,9 @@ Caches DetectCaches(int cpu, const std::string& cpus) {
   return caches;
 }
 
+Caches DetectCachesHere() {
+  const std::vector<int> cpus = AllowedCpus();
+  return DetectCaches(cpus.empty() ? 0 : cpus.front());
+}
+
 }  // namespace mneme

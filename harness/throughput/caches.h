@@ -27,6 +27,9 @@ using Caches = std::array<Cache, 3>;
 Caches DetectCaches(int cpu,
                     const std::string& cpus = "/sys/devices/system/cpu");
 
+// Of the first CPU that this thread may run on.
+Caches DetectCachesHere();
+
 }  // namespace mneme
 
 #endif  // MNEME_HARNESS_THROUGHPUT_CACHES_H_

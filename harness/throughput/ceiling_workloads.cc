@@ -5,18 +5,12 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "harness/throughput/system_files.h"
 
 namespace mneme {
 namespace {
 
 // Enough beside the seconds that a kernel gets, as a ceiling is steadier.
 constexpr double kMostSeconds = 0.02;
-
-Caches CachesHere() {
-  const std::vector<int> cpus = AllowedCpus();
-  return DetectCaches(cpus.empty() ? 0 : cpus.front());
-}
 
 }  // namespace
 
@@ -53,7 +47,8 @@ class CeilingWorkloads::Loop : public Workload {
 };
 
 CeilingWorkloads::CeilingWorkloads(kernels::ThreadPool* pool)
-    : caches_(CachesHere()), threads_(pool == nullptr ? 1 : pool->threads()) {
+    : caches_(DetectCachesHere()),
+      threads_(pool == nullptr ? 1 : pool->threads()) {
   for (const Ceiling ceiling : kAllCeilings) {
     absl::StatusOr<std::unique_ptr<CeilingLoop>> loop =
         CeilingLoop::Make(ceiling, caches_, pool);

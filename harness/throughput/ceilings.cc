@@ -17,7 +17,6 @@
 #include "harness/throughput/matrix_units.h"
 #include "harness/throughput/simd_loops.h"
 #include "harness/throughput/statistics.h"
-#include "harness/throughput/system_files.h"
 
 namespace mneme {
 namespace {
@@ -275,8 +274,7 @@ Ceilings Summarise(const std::vector<CeilingRates>& rates, const Caches& caches,
 }
 
 Ceilings MeasureCeilings(double seconds, kernels::ThreadPool* pool) {
-  const std::vector<int> cpus = AllowedCpus();
-  const Caches caches = DetectCaches(cpus.empty() ? 0 : cpus.front());
+  const Caches caches = DetectCachesHere();
   return Summarise(MeasureRates(caches, pool, seconds), caches, Threads(pool));
 }
 

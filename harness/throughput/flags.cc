@@ -11,6 +11,7 @@
 #include "absl/strings/strip.h"
 #include "attention/kernels/simd.h"
 #include "attention/plugin/suggest.h"
+#include "harness/unknown_flag.h"
 
 namespace mneme {
 namespace {
@@ -67,7 +68,6 @@ void DeclareFlags(CLI::App& app, ThroughputFlags& flags, Texts& texts) {
                  "//reports:leaderboard -- --throughput=DIR shows");
   app.add_option("--workspace_status", request.workspace_status,
                  "Bazel's volatile-status.txt, which names the commit");
-  app.add_flag("--no-color", flags.no_color, "No colours on the terminal");
   app.allow_extras();
 }
 
@@ -113,16 +113,6 @@ absl::Status FromGoogleBenchmark(absl::string_view flag,
     flags->benchmark.emplace_back(given);
   }
   return absl::OkStatus();
-}
-
-absl::Status UnknownFlag(const CLI::App& app, const std::string& argument) {
-  std::vector<std::string> known;
-  for (const CLI::Option* option : app.get_options()) {
-    known.push_back(option->get_name());
-  }
-  return absl::InvalidArgumentError(
-      UnknownName("flag", argument.substr(0, argument.find('=')), known)
-          .message());
 }
 
 absl::Status ParseTexts(const Texts& texts, SuiteRequest* request) {

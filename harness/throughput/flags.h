@@ -20,7 +20,6 @@ struct ThroughputFlags {
   std::string json;  // a file, "-" for stdout in place of the table, or ""
   std::string out;   // a directory, or ""
   bool list = false;
-  bool no_color = false;
   // --benchmark_format was given: Google Benchmark's own output is wanted.
   bool benchmark_output = false;
   std::string benchmark_out;  // a file for Google Benchmark's JSON, or ""
