@@ -24,6 +24,7 @@ struct Texts {
 
 void DeclareFlags(CLI::App& app, ThroughputFlags& flags, Texts& texts) {
   SuiteRequest& request = flags.request;
+  Selection& selection = request.selection;
   app.description(
       "Times variants against the machine's limits, and against peers that are "
       "linked in.\nFlags of Google Benchmark work, too: "
@@ -42,11 +43,11 @@ void DeclareFlags(CLI::App& app, ThroughputFlags& flags, Texts& texts) {
                  "context in decode; or growth, fla, contexts, small; each "
                  "phase's own when absent")
       ->delimiter(',');
-  app.add_option("--threads", request.threads, "Numbers of threads")
+  app.add_option("--threads", selection.threads, "Numbers of threads")
       ->delimiter(',')
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
-  app.add_option("--contenders", request.contenders,
+  app.add_option("--contenders", selection.contenders,
                  "Who is timed; all that are linked in when absent")
       ->delimiter(',');
   app.add_option("--form", texts.form,
@@ -79,7 +80,7 @@ absl::Status FromGoogleBenchmark(absl::string_view flag,
   const absl::string_view given = flag;
   TimerOptions& timer = flags->request.timer;
   if (absl::ConsumePrefix(&flag, "--benchmark_filter=")) {
-    flags->request.filter = std::string(flag);
+    flags->request.selection.filter = std::string(flag);
   } else if (absl::ConsumePrefix(&flag, "--benchmark_repetitions=")) {
     if (!absl::SimpleAtoi(flag, &timer.repetitions) || timer.repetitions < 1) {
       return absl::InvalidArgumentError(
@@ -116,17 +117,18 @@ absl::Status FromGoogleBenchmark(absl::string_view flag,
 }
 
 absl::Status ParseTexts(const Texts& texts, SuiteRequest* request) {
-  if (!texts.phases.empty()) request->phases.clear();
+  Selection& selection = request->selection;
+  if (!texts.phases.empty()) selection.phases.clear();
   for (const std::string& name : texts.phases) {
     const absl::StatusOr<Phase> phase = ParsePhase(name);
     if (!phase.ok()) return phase.status();
-    request->phases.push_back(*phase);
+    selection.phases.push_back(*phase);
   }
   for (const std::string& text : texts.shapes) {
     const auto shapes = ParseShapes(text);
     if (!shapes.ok()) return shapes.status();
-    request->shapes.insert(request->shapes.end(), shapes->begin(),
-                           shapes->end());
+    selection.shapes.insert(selection.shapes.end(), shapes->begin(),
+                            shapes->end());
   }
   for (const std::string& text : texts.set) {
     auto assignment = ParseAssignment(text);
@@ -146,7 +148,7 @@ absl::Status CheckNames(ThroughputFlags* flags) {
   }
   if (flags->variants.empty()) flags->variants = Variants().Names();
   const std::vector<std::string> known = ContenderNames();
-  for (const std::string& name : flags->request.contenders) {
+  for (const std::string& name : flags->request.selection.contenders) {
     if (std::find(known.begin(), known.end(), name) == known.end()) {
       return UnknownName("contender", name, known);
     }

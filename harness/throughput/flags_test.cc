@@ -29,9 +29,9 @@ TEST(ThroughputFlagsTest, Defaults) {
   const auto flags = Parse({});
   ASSERT_TRUE(flags.ok()) << flags.status();
   EXPECT_THAT(flags->variants, testing::Contains("softmax"));
-  EXPECT_EQ(flags->request.phases.size(), 4);
-  EXPECT_TRUE(flags->request.shapes.empty());
-  EXPECT_THAT(flags->request.threads, ElementsAre(1));
+  EXPECT_EQ(flags->request.selection.phases.size(), 4);
+  EXPECT_TRUE(flags->request.selection.shapes.empty());
+  EXPECT_THAT(flags->request.selection.threads, ElementsAre(1));
   EXPECT_EQ(flags->request.timer.repetitions, 9);
 }
 
@@ -40,10 +40,10 @@ TEST(ThroughputFlagsTest, Lists) {
       Parse({"--variants=softmax", "--phases=decode,train", "--threads=1,2",
              "--shapes=1x2048x8x64,fla", "--set", "window=8", "--set=a=b"});
   ASSERT_TRUE(flags.ok()) << flags.status();
-  EXPECT_THAT(flags->request.phases,
+  EXPECT_THAT(flags->request.selection.phases,
               ElementsAre(Phase::kDecode, Phase::kTrain));
-  EXPECT_EQ(flags->request.shapes.size(), 3);
-  EXPECT_THAT(flags->request.threads, ElementsAre(1, 2));
+  EXPECT_EQ(flags->request.selection.shapes.size(), 3);
+  EXPECT_THAT(flags->request.selection.threads, ElementsAre(1, 2));
   EXPECT_EQ(flags->request.set.size(), 2);
 }
 
@@ -53,7 +53,7 @@ TEST(ThroughputFlagsTest, GoogleBenchmarksFlags) {
              "--benchmark_min_time=0.5", "--benchmark_format=csv",
              "--benchmark_counters_tabular=true"});
   ASSERT_TRUE(flags.ok()) << flags.status();
-  EXPECT_EQ(flags->request.filter, "softmax/.*");
+  EXPECT_EQ(flags->request.selection.filter, "softmax/.*");
   EXPECT_EQ(flags->request.timer.repetitions, 3);
   EXPECT_EQ(flags->request.timer.min_seconds, 0.5);
   EXPECT_TRUE(flags->benchmark_output);

@@ -6,7 +6,6 @@
 #include <chrono>
 #include <memory>
 #include <new>
-#include <regex>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -21,6 +20,7 @@
 #include "harness/throughput/pinning.h"
 #include "harness/throughput/problem.h"
 #include "harness/throughput/problem_cost.h"
+#include "harness/throughput/shape.h"
 #include "harness/throughput/statistics.h"
 #include "harness/throughput/system_files.h"
 #include "harness/throughput_record.h"
@@ -32,90 +32,6 @@ using Clock = std::chrono::steady_clock;
 
 double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-// What is timed together: the phases of one shape.
-struct Group {
-  ThroughputShape shape;
-  int threads = 1;
-  std::vector<Phase> phases;
-};
-
-std::vector<Group> GroupsOf(const SuiteRequest& request) {
-  std::vector<Group> groups;
-  // Once, however often it is asked for: growth has shapes of its own.
-  const auto add = [&](const ThroughputShape& shape, int threads, Phase phase) {
-    for (Group& group : groups) {
-      if (group.shape == shape && group.threads == threads) {
-        auto& phases = group.phases;
-        if (std::find(phases.begin(), phases.end(), phase) == phases.end()) {
-          phases.push_back(phase);
-        }
-        return;
-      }
-    }
-    groups.push_back({shape, threads, {phase}});
-  };
-  for (const int threads : request.threads) {
-    for (const Phase phase : request.phases) {
-      if (request.shapes.empty()) add(DefaultShape(phase), threads, phase);
-      for (const ThroughputShape& shape : request.shapes) {
-        add(shape, threads, phase);
-      }
-    }
-  }
-  return groups;
-}
-
-// "softmax/prefill/1x2048x8x64/1/mneme".
-std::string NameOf(const Variant& variant, const Group& group,
-                   const Contender& contender) {
-  return absl::StrCat(variant.descriptor.name, "/", PhaseName(contender.phase),
-                      "/", group.shape.ToString(), "/", group.threads, "/",
-                      contender.name);
-}
-
-class Filter {
- public:
-  static absl::StatusOr<Filter> Parse(const std::string& text) {
-    Filter filter;
-    filter.inverted_ = !text.empty() && text[0] == '-';
-    try {
-      filter.wanted_ = std::regex(filter.inverted_ ? text.substr(1) : text);
-    } catch (const std::regex_error& error) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--benchmark_filter: \"", text,
-                       "\" is no regular expression: ", error.what()));
-    }
-    return filter;
-  }
-  bool Wants(const std::string& name) const {
-    return std::regex_search(name, wanted_) != inverted_;
-  }
-
- private:
-  std::regex wanted_;
-  bool inverted_ = false;
-};
-
-std::vector<const Contender*> ChosenContenders(const SuiteRequest& request,
-                                               const Filter& filter,
-                                               const Variant& variant,
-                                               const Group& group,
-                                               Phase phase) {
-  std::vector<const Contender*> chosen;
-  for (const Contender* contender :
-       ContendersOf(variant.descriptor.name, phase)) {
-    const auto& names = request.contenders;
-    if (!names.empty() &&
-        std::find(names.begin(), names.end(), contender->name) == names.end()) {
-      continue;
-    }
-    if (filter.Wants(NameOf(variant, group, *contender))) {
-      chosen.push_back(contender);
-    }
-  }
-  return chosen;
 }
 
 // One contender on one problem.
@@ -213,11 +129,10 @@ constexpr double kGlance = 0.1;
 
 class GroupRun {
  public:
-  GroupRun(const SuiteRequest& request, const Filter& filter,
-           const Variant& variant, const Options& options, const Operator* op,
-           const Group& group)
+  GroupRun(const SuiteRequest& request, const Variant& variant,
+           const Options& options, const Operator* op,
+           const PlannedGroup& group)
       : request_(request),
-        filter_(filter),
         variant_(variant),
         options_(options),
         op_(op),
@@ -249,7 +164,7 @@ class GroupRun {
       if (!entrant.status.ok()) continue;
       const bool slow = entrant.warm_seconds > kSlowSeconds;
       timer.Add(
-          {NameOf(variant_, group_, *entrant.contender), entrant.workload.get(),
+          {NameOf(entrant), entrant.workload.get(),
            slow ? std::min(kFewRepetitions, request_.timer.repetitions) : 0});
     }
     CeilingWorkloads loops(pool_.get());
@@ -265,11 +180,13 @@ class GroupRun {
   }
 
  private:
+  std::string NameOf(const Entrant& entrant) const {
+    return MeasurementName(variant_.descriptor.name, group_,
+                           *entrant.contender);
+  }
+
   void PrepareAll(const Ceilings& ceilings) {
-    for (const Phase phase : group_.phases) {
-      const auto contenders =
-          ChosenContenders(request_, filter_, variant_, group_, phase);
-      if (contenders.empty()) continue;
+    for (const auto& [phase, contenders] : group_.phases) {
       if (phase != Phase::kTrain && op_ == nullptr) continue;
       absl::Status fits = CheckMemory(group_.shape);
       try {
@@ -314,7 +231,7 @@ class GroupRun {
     m.set_heads(group_.shape.heads);
     m.set_head_dim(group_.shape.head_dim);
     m.set_threads(group_.threads);
-    const auto found = timed.find(NameOf(variant_, group_, *entrant.contender));
+    const auto found = timed.find(NameOf(entrant));
     if (!entrant.status.ok()) {
       m.set_error(std::string(entrant.status.message()));
     } else if (found == timed.end()) {
@@ -374,11 +291,10 @@ class GroupRun {
   }
 
   const SuiteRequest& request_;
-  const Filter& filter_;
   const Variant& variant_;
   const Options& options_;
   const Operator* op_;
-  const Group& group_;
+  const PlannedGroup& group_;
   std::unique_ptr<kernels::ThreadPool> pool_;
   std::vector<std::unique_ptr<Problem>> problems_;
   std::vector<Entrant> entrants_;  // point to problems_
@@ -389,17 +305,17 @@ class GroupRun {
 
 absl::StatusOr<std::vector<std::string>> NamesOf(const SuiteRequest& request,
                                                  const Variant& variant) {
-  absl::StatusOr<Filter> filter = Filter::Parse(request.filter);
-  if (!filter.ok()) return filter.status();
   const absl::StatusOr<Options> options =
       Options::Parse(variant.descriptor.options, request.set);
   if (!options.ok()) return options.status();
+  const auto plan = PlanOf(request.selection, variant.descriptor.name);
+  if (!plan.ok()) return plan.status();
   std::vector<std::string> names;
-  for (const Group& group : GroupsOf(request)) {
-    for (const Phase phase : group.phases) {
-      for (const Contender* contender :
-           ChosenContenders(request, *filter, variant, group, phase)) {
-        names.push_back(NameOf(variant, group, *contender));
+  for (const PlannedGroup& group : *plan) {
+    for (const auto& planned : group.phases) {
+      for (const Contender* contender : planned.contenders) {
+        names.push_back(
+            MeasurementName(variant.descriptor.name, group, *contender));
       }
     }
   }
@@ -413,8 +329,8 @@ absl::StatusOr<ThroughputRecord> MeasureThroughput(
   const VariantDescriptor& d = variant.descriptor;
   absl::StatusOr<Options> options = Options::Parse(d.options, request.set);
   if (!options.ok()) return options.status();
-  absl::StatusOr<Filter> filter = Filter::Parse(request.filter);
-  if (!filter.ok()) return filter.status();
+  const auto plan = PlanOf(request.selection, d.name);
+  if (!plan.ok()) return plan.status();
   std::unique_ptr<Operator> op;
   if (variant.make_operator != nullptr) {
     absl::StatusOr<std::unique_ptr<Operator>> made =
@@ -433,17 +349,9 @@ absl::StatusOr<ThroughputRecord> MeasureThroughput(
     setting->set_name(name);
     setting->set_value(value);
   }
-  for (const Group& group : GroupsOf(request)) {
-    bool wanted = false;
-    for (const Phase phase : group.phases) {
-      wanted =
-          wanted ||
-          !ChosenContenders(request, *filter, variant, group, phase).empty();
-    }
-    if (!wanted) continue;
+  for (const PlannedGroup& group : *plan) {
     const int before = record.measurements_size();
-    GroupRun(request, *filter, variant, *options, op.get(), group)
-        .Measure(&record);
+    GroupRun(request, variant, *options, op.get(), group).Measure(&record);
     FitGrowth(&record);  // of all lengths so far, to be shown with this one
     for (int i = before; i < record.measurements_size(); ++i) {
       show(record.measurements(i));

@@ -13,26 +13,18 @@
 #include "attention/plugin/options.h"
 #include "attention/variant.h"
 #include "harness/throughput.pb.h"
-#include "harness/throughput/contender.h"
 #include "harness/throughput/interleaved_timer.h"
-#include "harness/throughput/shape.h"
+#include "harness/throughput/plan.h"
 
 namespace mneme {
 
 struct SuiteRequest {
-  std::vector<Phase> phases = {Phase::kPrefill, Phase::kDecode,
-                               Phase::kBackward, Phase::kTrain};
-  std::vector<ThroughputShape> shapes;  // none: each phase's own
-  std::vector<int> threads = {1};
-  std::vector<std::string> contenders;  // by name; none: all
-  OptionValues set;                     // of the variant
+  Selection selection;
+  OptionValues set;  // of the variant
   Form form = Form::kChunked;
   // What would take longer at a quarter of the limit's speed is left out, and
   // so is what turns out to take longer.
   double max_seconds = 60;
-  // A regular expression on "variant/phase/shape/threads/contender", or, after
-  // a '-', of what is not wanted; empty: everything.
-  std::string filter;
   TimerOptions timer;  // but for `disturbed`, which is the suite's own
   std::string workspace_status;  // see DescribeEnvironment
 };
