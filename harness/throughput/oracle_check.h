@@ -22,7 +22,9 @@ namespace mneme {
 //     that is more; and those, and so these, as the derivatives in random
 //     directions of <output, d_output> by central differences of the Reference.
 // On the problem itself everything must be finite, and where outputs do not
-// depend on later tokens, the first must be the oracle's too.
+// depend on later tokens, the first must be the oracle's too. What float64 can
+// do in seconds, with its context, must be what the operator itself gives in
+// float64, entry by entry, to the last token.
 //
 // FailedPrecondition that says by how much it is wrong, and what Make returned.
 // The workload is checked and warm.

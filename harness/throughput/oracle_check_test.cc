@@ -84,33 +84,28 @@ TEST_P(OracleCheckTest, NotANumberIsFound) {
       << workload.status();
 }
 
+// Wrong only where the shortened problem does not reach.
+TEST_P(OracleCheckTest, WhatIsWrongFarFromTheBeginningIsFound) {
+  for (const float error : {0.5f, HUGE_VALF}) {
+    Contender contender = SpoiltBy(GetParam(), -1, error);
+    contender.make =
+        [error](const Problem& p) -> absl::StatusOr<std::unique_ptr<Workload>> {
+      auto own = Own(p.phase).make(p);
+      if (!own.ok()) return own;
+      const float change = p.dims.length > kCheckedTokens ? error : 0.0f;
+      return std::unique_ptr<Workload>(new Spoilt(*std::move(own), -1, change));
+    };
+    EXPECT_TRUE(
+        absl::IsFailedPrecondition(MakeChecked(contender, problem_).status()));
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Phases, OracleCheckTest,
                          testing::Values(Phase::kPrefill, Phase::kDecode,
                                          Phase::kBackward),
                          [](const auto& info) {
                            return std::string(PhaseName(info.param));
                          });
-
-// Wrong only where the shortened problem does not reach.
-TEST(OracleCheckTest, InfinitiesFarFromTheBeginningAreFound) {
-  const Variant& variant = **Variants().Find("softmax");
-  const auto op =
-      *variant.make_operator(*Options::Parse(variant.descriptor.options));
-  const Problem problem =
-      MakeProblem(Phase::kPrefill, variant, Options(), op.get(), Form::kChunked,
-                  {1, 300, 1, 8}, nullptr);
-  const Contender contender = {
-      "spoilt", "softmax", Phase::kPrefill, 0,
-      [](const Problem& p) -> absl::StatusOr<std::unique_ptr<Workload>> {
-        auto own = Own(Phase::kPrefill).make(p);
-        if (!own.ok()) return own;
-        const float change = p.dims.length > kCheckedTokens ? HUGE_VALF : 0.0f;
-        return std::unique_ptr<Workload>(
-            new Spoilt(*std::move(own), -1, change));
-      }};
-  EXPECT_TRUE(
-      absl::IsFailedPrecondition(MakeChecked(contender, problem).status()));
-}
 
 // Every variant, in every phase, as the suite would run it.
 TEST(OracleCheckTest, AllVariantsPass) {
