@@ -24,7 +24,8 @@ namespace mneme {
 // On the problem itself everything must be finite, and where outputs do not
 // depend on later tokens, the first must be the oracle's too. What float64 can
 // do in seconds, with its context, must be what the operator itself gives in
-// float64, entry by entry, to the last token.
+// float64, entry by entry, to the last token, within tolerances that grow with
+// the root of the length beyond kCheckedTokens.
 //
 // FailedPrecondition that says by how much it is wrong, and what Make returned.
 // The workload is checked and warm.
