@@ -8,11 +8,10 @@
 #include <cstdint>
 #include <limits>
 #include <ostream>
-#include <string>
 #include <vector>
 
 #include "attention/kernels/bf16.h"
-#include "attention/kernels/bf16_product.h"
+#include "attention/kernels/bf16_testing.h"
 #include "attention/kernels/kernel_testing.h"
 #include "attention/kernels/matrix.h"
 #include "attention/kernels/test_matrix.h"
@@ -182,23 +181,6 @@ std::vector<float> Attend(const Problem& p, Inputs& in, double scale) {
   return all;
 }
 
-// With the best unit on every SIMD target (which, on lesser targets, is none),
-// and with each one that can be chosen by name.
-template <class Body>
-void ForEachUnit(const Body& body) {
-  ForEachSimdTarget(body);
-  for (const std::string& unit : SupportedBf16Units()) {
-    SCOPED_TRACE("unit " + unit);
-    ASSERT_TRUE(UseBf16Unit(unit));
-    if (unit == "portable") {
-      ForEachSimdTarget(body);
-    } else {
-      body();
-    }
-  }
-  ASSERT_TRUE(UseBf16Unit("best"));
-}
-
 // On numbers of Bf16 nothing but the weights is rounded to Bf16.
 TEST(Bf16AttentionTest, MatchesTheDefinition) {
   for (const Problem& p : Problems()) {
@@ -206,7 +188,7 @@ TEST(Bf16AttentionTest, MatchesTheDefinition) {
     Inputs in(p, /*round=*/true);
     const OracleResult expected = Oracle(p, in, Scale(p));
     const bool few = p.queries <= kBf16FewQueries;
-    ForEachUnit([&] {
+    ForEachSimdTargetAndBf16Unit([&] {
       const std::vector<float> actual = Attend(p, in, Scale(p));
       ASSERT_EQ(actual.size(), expected.o.size());
       for (size_t i = 0; i < actual.size(); ++i) {
@@ -227,7 +209,7 @@ TEST(Bf16AttentionTest, StaysNearTheUnroundedDefinition) {
     SCOPED_TRACE(testing::PrintToString(p));
     Inputs in(p, /*round=*/false);
     const OracleResult expected = Oracle(p, in, Scale(p), /*exact=*/true);
-    ForEachUnit([&] {
+    ForEachSimdTargetAndBf16Unit([&] {
       ExpectNear(expected.o, Attend(p, in, Scale(p)), 1e-2, 1e-2, "o");
     });
   }
@@ -237,7 +219,7 @@ TEST(Bf16AttentionTest, QueriesDoNotDependOnEachOther) {
   for (const size_t window : {0, 45, 200}) {
     const Problem p = {1, 300, 300, 40, 24, {true, window, 0}};
     Inputs in(p, /*round=*/false);
-    ForEachUnit([&] {
+    ForEachSimdTargetAndBf16Unit([&] {
       const std::vector<float> all = Attend(p, in, Scale(p));
       for (const size_t rows : {size_t{12}, size_t{100}}) {
         TestMatrix<float> o(p.queries, p.value_dim, 0);
@@ -262,7 +244,7 @@ TEST(Bf16AttentionTest, HugeScoresDoNotOverflow) {
       // Scores of about 1e4, so that nearly all weights are 0 or 1.
       Inputs in(p, /*round=*/true, 50);
       const OracleResult expected = Oracle(p, in, scale);
-      ForEachUnit([&] {
+      ForEachSimdTargetAndBf16Unit([&] {
         ExpectNear(expected.o, Attend(p, in, scale), 6e-3, 6e-3, "o");
       });
     }
@@ -287,7 +269,7 @@ TEST(Bf16AttentionTest, NonFiniteValuesStayCausal) {
         Inputs in(p, /*round=*/true);
         (in_value ? in.Values(p) : in.Keys(p))(kKey, 1) =
             RoundToBf16(static_cast<float>(poison));
-        ForEachUnit([&] {
+        ForEachSimdTargetAndBf16Unit([&] {
           const std::vector<float> o = Attend(p, in, Scale(p));
           for (size_t i = 0; i < p.queries; ++i) {
             const size_t at = i * p.value_dim + 1;
@@ -310,7 +292,7 @@ TEST(Bf16AttentionTest, NaNQueryTouchesItsRowOnly) {
     const Problem p = {1, queries, 40, 8, 8, {false}};
     Inputs in(p, /*round=*/false);
     in.q[0].view()(4, 3) = std::nanf("");
-    ForEachUnit([&] {
+    ForEachSimdTargetAndBf16Unit([&] {
       const std::vector<float> o = Attend(p, in, Scale(p));
       for (size_t i = 0; i < p.queries; ++i) {
         EXPECT_EQ(std::isnan(o[i * p.value_dim]), i == 4) << i;
@@ -326,7 +308,7 @@ TEST(Bf16AttentionTest, LongSumsKeepTheirDigits) {
     Inputs in(p, /*round=*/true, 1e-3);
     const OracleResult expected = Oracle(p, in, 1);
     const double bound = queries == 1 ? 2e-6 : 3e-5;
-    ForEachUnit(
+    ForEachSimdTargetAndBf16Unit(
         [&] { ExpectNear(expected.o, Attend(p, in, 1), bound, bound, "o"); });
   }
 }

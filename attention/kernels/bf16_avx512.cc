@@ -8,7 +8,6 @@
 
 #if defined(__x86_64__)
 
-#include <cpuid.h>
 #include <immintrin.h>
 
 #include <cstddef>
@@ -68,17 +67,11 @@ MNEME_AVX512_BF16 void Multiply(const Bf16Multiplication& m) {
   if (m.rows - row == 4) MultiplyRows<4>(m, row);
 }
 
-bool HasAvx512Bf16() {
-  unsigned a, b, c, d;
-  if (!__builtin_cpu_supports("avx512f")) return false;
-  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & (1u << 5)) != 0;
-}
-
 }  // namespace
 
 const Bf16Unit* Bf16Avx512Unit() {
   static constexpr Bf16Unit kUnit = {"avx512bf16", Nothing, Nothing, Multiply};
-  static const bool has = HasAvx512Bf16();
+  static const bool has = __builtin_cpu_supports("avx512bf16") != 0;
   return has ? &kUnit : nullptr;
 }
 

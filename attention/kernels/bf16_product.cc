@@ -160,9 +160,8 @@ const Bf16Unit* Bf16PortableUnit() {
 
 const Bf16Unit* ActiveBf16Unit() {
   const Bf16Unit* const unit = chosen.load(std::memory_order_relaxed);
-  if (unit == Bf16PortableUnit()) return unit;
-  if (!HWY_DYNAMIC_DISPATCH(HasWideVectors)()) return nullptr;
   if (unit != nullptr) return unit;
+  if (!HWY_DYNAMIC_DISPATCH(HasWideVectors)()) return nullptr;
   return Bf16AmxUnit() != nullptr ? Bf16AmxUnit() : Bf16Avx512Unit();
 }
 

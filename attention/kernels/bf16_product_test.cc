@@ -5,12 +5,13 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <iostream>
 #include <limits>
 #include <string>
 #include <vector>
 
+#include "attention/kernels/amx_emulation.h"
 #include "attention/kernels/bf16.h"
+#include "attention/kernels/bf16_testing.h"
 #include "attention/kernels/denormals.h"
 #include "attention/kernels/kernel_testing.h"
 #include "gtest/gtest.h"
@@ -84,21 +85,6 @@ std::vector<Problem> Problems() {
   return problems;
 }
 
-// body(unit) for all units, the portable one on all SIMD targets.
-template <class Body>
-void ForEachUnit(const Body& body) {
-  for (const Bf16Unit* unit : {Bf16AmxUnit(), Bf16Avx512Unit()}) {
-    if (unit == nullptr) continue;
-    SCOPED_TRACE(unit->name);
-    body(*unit);
-  }
-  if (Bf16AmxUnit() == nullptr) std::cout << "not run, no support: amx\n";
-  if (Bf16Avx512Unit() == nullptr) {
-    std::cout << "not run, no support: avx512bf16\n";
-  }
-  ForEachSimdTarget([&] { body(*Bf16PortableUnit()); });
-}
-
 TEST(Bf16ProductTest, MatchesTheDefinition) {
   for (const Problem& p : Problems()) {
     SCOPED_TRACE(std::to_string(p.rows) + " rows, depth " +
@@ -114,10 +100,10 @@ TEST(Bf16ProductTest, MatchesTheDefinition) {
         }
       }
     }
-    ForEachUnit([&](const Bf16Unit& unit) {
-      const std::vector<float> actual = p.Run(unit);
+    ForEachBf16Unit([&] {
+      const std::vector<float> actual = p.Run(*ActiveBf16Unit());
       ExpectNear(expected, actual, 1e-6, 1.5e-7 * p.depth, "c");
-      EXPECT_EQ(actual, p.Run(unit)) << "a repeated call differs";
+      EXPECT_EQ(actual, p.Run(*ActiveBf16Unit())) << "a repeated call differs";
     });
   }
 }
@@ -141,6 +127,7 @@ TEST(Bf16ProductTest, TilesMatchTheInstruction) {
         }
       }
     }
+    const ScopedAmx amx;
     if (Bf16AmxUnit() != nullptr) {
       EXPECT_EQ(expected, p.Run(*Bf16AmxUnit()));
     }
@@ -154,8 +141,8 @@ TEST(Bf16ProductTest, NaNAndInfinityStayInTheirRowsAndColumns) {
                              std::numeric_limits<float>::infinity()}) {
     Problem p(48, 64, /*packed=*/false, /*add=*/false);
     p.a[17 * p.a_row_stride + 40] = RoundToBf16(poison);  // A(17, 40)
-    ForEachUnit([&](const Bf16Unit& unit) {
-      const std::vector<float> c = p.Run(unit);
+    ForEachBf16Unit([&] {
+      const std::vector<float> c = p.Run(*ActiveBf16Unit());
       for (size_t r = 0; r < p.rows; ++r) {
         for (size_t n = 0; n < kBf16Columns; ++n) {
           EXPECT_EQ(std::isfinite(c[r * p.c_stride + n]), r != 17);
@@ -172,8 +159,8 @@ TEST(Bf16ProductTest, DenormalsAreZeros) {
   const uint32_t small = RoundToBf16(1e-20f).bits;
   for (uint32_t& pair : p.b) pair = small | small << 16;
   const ScopedFlushDenormals flush;
-  ForEachUnit([&](const Bf16Unit& unit) {
-    for (const float x : p.Run(unit)) EXPECT_EQ(x, 0);
+  ForEachBf16Unit([&] {
+    for (const float x : p.Run(*ActiveBf16Unit())) EXPECT_EQ(x, 0);
   });
 }
 

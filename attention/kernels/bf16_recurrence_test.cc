@@ -6,12 +6,11 @@
 #include <cmath>
 #include <cstddef>
 #include <limits>
-#include <string>
 #include <vector>
 
 #include "attention/kernels/additive_recurrence.h"
 #include "attention/kernels/bf16.h"
-#include "attention/kernels/bf16_product.h"
+#include "attention/kernels/bf16_testing.h"
 #include "attention/kernels/kernel_testing.h"
 #include "attention/kernels/matrix.h"
 #include "attention/kernels/test_matrix.h"
@@ -180,23 +179,6 @@ void ExpectWithin(const std::vector<double>& expected,
   }
 }
 
-// With the best unit on every SIMD target (which, on lesser targets, is none),
-// and with each one that can be chosen by name.
-template <class Body>
-void ForEachUnit(const Body& body) {
-  ForEachSimdTarget(body);
-  for (const std::string& unit : SupportedBf16Units()) {
-    SCOPED_TRACE("unit " + unit);
-    ASSERT_TRUE(UseBf16Unit(unit));
-    if (unit == "portable") {
-      ForEachSimdTarget(body);
-    } else {
-      body();
-    }
-  }
-  ASSERT_TRUE(UseBf16Unit("best"));
-}
-
 TEST(Bf16RecurrenceTest, MatchesTheDefinition) {
   for (const Shape& shape : kShapes) {
     for (const bool round : {true, false}) {
@@ -210,7 +192,7 @@ TEST(Bf16RecurrenceTest, MatchesTheDefinition) {
       // Of 2^-8 each: on numbers of Bf16 the weights, or decayed keys and the
       // state; on others queries, keys and values, too.
       const double bound = (round ? 2 : 4) * 0x1p-8;
-      ForEachUnit([&] {
+      ForEachSimdTargetAndBf16Unit([&] {
         const Results actual = Forward(problem);
         ExpectWithin(expected.o, expected.o_size, actual.o, bound, "o");
         ExpectWithin(expected.den, expected.den_size, actual.den, bound, "den");
@@ -231,7 +213,7 @@ TEST(Bf16RecurrenceTest, ErrorsAreOfTheSizeOfRoundings) {
   const Shape shape = {500, 64, 64, 64, Decay::kSlow, true};
   const Problem problem(shape, /*round=*/true);
   const Oracle expected(problem);
-  ForEachUnit([&] {
+  ForEachSimdTargetAndBf16Unit([&] {
     const Results actual = Forward(problem);
     double error = 0, size = 0;
     for (size_t i = 0; i < actual.o.size(); ++i) {
@@ -247,7 +229,7 @@ TEST(Bf16RecurrenceTest, ContinuesFromItsState) {
   const Shape shape = {180, 40, 24, 64, Decay::kSlow, true};
   const Problem problem(shape, /*round=*/true);
   const Oracle expected(problem);
-  ForEachUnit([&] {
+  ForEachSimdTargetAndBf16Unit([&] {
     Results actual;
     TestMatrix<float> o(shape.length, shape.value_dim, 1);
     actual.den.resize(shape.length);
@@ -278,7 +260,7 @@ TEST(Bf16RecurrenceTest, NonFiniteValuesStayCausal) {
   for (const float poison : {std::nanf(""), kInf}) {
     Problem problem(shape, /*round=*/true);
     problem.v.view()(kToken, 3) = poison;
-    ForEachUnit([&] {
+    ForEachSimdTargetAndBf16Unit([&] {
       const Results actual = Forward(problem);
       for (size_t t = 0; t < shape.length; ++t) {
         const size_t at = t * shape.value_dim + 3;

@@ -2,7 +2,13 @@
 
 load("@rules_cc//cc:defs.bzl", "cc_library", "cc_test")
 
-def kernel(name, deps = [], textual_hdrs = [], more_srcs = [], test_size = "small"):
+def kernel(
+        name,
+        deps = [],
+        textual_hdrs = [],
+        more_srcs = [],
+        test_size = "small",
+        test_deps = []):
     """A kernel library NAME from NAME.h and NAME.cc, with its test NAME_test.cc.
 
     The source is compiled once for each Highway target (foreach_target.h), so
@@ -15,6 +21,7 @@ def kernel(name, deps = [], textual_hdrs = [], more_srcs = [], test_size = "smal
         its building blocks into their own SIMD targets.
       more_srcs: sources beside NAME.cc, and headers that only they share.
       test_size: size of NAME_test.
+      test_deps: what NAME_test needs beside its kernel and those it calls.
     """
     cc_library(
         name = name,
@@ -37,5 +44,5 @@ def kernel(name, deps = [], textual_hdrs = [], more_srcs = [], test_size = "smal
             ":kernel_testing",
             ":matrix",
             "@com_google_googletest//:gtest_main",
-        ] + deps,
+        ] + deps + test_deps,
     )

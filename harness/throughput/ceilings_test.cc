@@ -6,6 +6,7 @@
 #include <iostream>
 #include <iterator>
 
+#include "attention/kernels/amx_emulation.h"
 #include "attention/kernels/kernel_testing.h"
 #include "gtest/gtest.h"
 #include "harness/throughput/matrix_units.h"
@@ -37,9 +38,12 @@ TEST(MatrixUnits, CountWhatTheyDo) {
   if (HasAvx512Bf16()) {
     EXPECT_EQ(RunBf16Dots(10), 10 * 24 * 16 * 2 * 2);
   }
+  const kernels::ScopedAmx amx;
   if (HasAmxBf16()) {
     EXPECT_EQ(RunAmxDots(10), 10 * 4 * 16 * 16 * 32 * 2);
   }
+  EXPECT_EQ(amx.Executed(kernels::AmxOperation::kDot),
+            amx.emulated() ? 10 * 4 : 0);
 }
 
 TEST(ReadBufferBytes, FitTheirLevelAndNotTheOneBelow) {
@@ -69,6 +73,7 @@ TEST(ReadBufferBytes, AreThoseOfTheCachesThereAre) {
 }
 
 TEST(CeilingLoop, RunsOnAllThreads) {
+  const kernels::ScopedAmx amx;
   kernels::ThreadPool pool(3);
   for (Ceiling ceiling : kAllCeilings) {
     const auto loop = CeilingLoop::Make(ceiling, kCaches, &pool, kNoTime);

@@ -12,6 +12,8 @@
 
 #include <cstdint>
 
+#include "attention/kernels/amx.h"
+
 namespace mneme {
 
 // Of the CPU and the operating system.
@@ -20,9 +22,7 @@ bool HasAvx512Bf16();
 // VDPBF16PS on registers: 2 products of pairs added to each of 16 lanes.
 double RunBf16Dots(int64_t rounds);
 
-// Of the CPU and the operating system, which the first call asks to let this
-// process use tiles.
-bool HasAmxBf16();
+using kernels::HasAmxBf16;
 
 // TDPBF16PS on tiles: 16 x 32 times 32 x 16, added to 16 x 16 in float32.
 double RunAmxDots(int64_t rounds);
