@@ -69,6 +69,16 @@ void GatedDeltaForward(const GatedDelta<float>& a, float* state,
 void GatedDeltaForward(const GatedDelta<double>& a, double* state,
                        MatrixView<double> o, double* saved);
 
+// One token of each of many heads: here row i of the inputs and of o is that of
+// head i, whose state is the i-th of states [a.q.rows, key_dim, value_dim];
+// a.chunk does not matter. Each head gets what GatedDeltaForward of its one
+// token gives, but sooner than in a call for each: while one state is written
+// the next one is read.
+void GatedDeltaStep(const GatedDelta<float>& a, float* states,
+                    MatrixView<float> o);
+void GatedDeltaStep(const GatedDelta<double>& a, double* states,
+                    MatrixView<double> o);
+
 // Gradients, added to what the outputs hold. Views with null data are gradients
 // nobody wants.
 template <typename T>

@@ -324,6 +324,72 @@ TYPED_TEST(GatedDeltaTest, PrefillThenDecodeIsPrefill) {
   });
 }
 
+// More heads than are taken at a time, in widths of whole vectors and others:
+// each gets what it gets alone.
+TYPED_TEST(GatedDeltaTest, StepTakesATokenOfEachHead) {
+  using T = TypeParam;
+  const Shape shapes[] = {{19, 24, 64, 1, Decay::kVector},
+                          {19, 5, 71, 1, Decay::kScalar, Strength::kResets},
+                          {8, 16, 3, 1, Decay::kNone},
+                          {1, 33, 128, 1, Decay::kVector, Strength::kResets}};
+  const double bound = std::is_same<T, float>::value ? 1e-4 : 1e-12;
+  for (const Shape& shape : shapes) {
+    SCOPED_TRACE(Describe(shape));
+    const Problem<T> problem(shape);
+    const size_t heads = shape.length, size = shape.key_dim * shape.value_dim;
+    const std::vector<T> before = RandomValues<T>(heads * size, 11);
+    Values expected_o, expected_states;
+    for (size_t h = 0; h < heads; ++h) {
+      Shape one = shape;
+      one.length = 1;
+      Problem<T> head(one);
+      const auto copy_row = [h](const TestMatrix<T>& from, TestMatrix<T>* to) {
+        for (size_t c = 0; c < to->view().cols; ++c) {
+          to->view()(0, c) = from.view()(h, c);
+        }
+      };
+      copy_row(problem.q, &head.q);
+      copy_row(problem.k, &head.k);
+      copy_row(problem.v, &head.v);
+      copy_row(problem.beta, &head.beta);
+      copy_row(problem.log_decay, &head.log_decay);
+      head.state.assign(before.begin() + h * size,
+                        before.begin() + (h + 1) * size);
+      const Oracle<T> oracle(head);
+      expected_o.insert(expected_o.end(), oracle.outs.begin(),
+                        oracle.outs.end());
+      expected_states.insert(expected_states.end(),
+                             oracle.states.back().begin(),
+                             oracle.states.back().end());
+    }
+    ForEachSimdTarget([&] {
+      TestMatrix<T> o(heads, shape.value_dim, 3, 99);
+      std::vector<T> states = before;
+      GatedDeltaStep(problem.Arguments(), states.data(), o.view());
+      EXPECT_TRUE(o.GapsIntact());
+      ExpectNear(expected_o, o.Values(), bound, bound, "o");
+      ExpectNear(expected_states, states, bound, bound, "states");
+      for (size_t h = 0; h < heads; ++h) {
+        GatedDelta<T> a = problem.Arguments();
+        for (MatrixView<const T>* rows :
+             {&a.q, &a.k, &a.v, &a.beta, &a.log_decay}) {
+          *rows = rows->Rows(h, 1);
+        }
+        std::vector<T> state(before.begin() + h * size,
+                             before.begin() + (h + 1) * size);
+        TestMatrix<T> alone(1, shape.value_dim, 0);
+        GatedDeltaForward(a, state.data(), alone.view(), nullptr);
+        for (size_t c = 0; c < shape.value_dim; ++c) {
+          EXPECT_EQ(alone.view()(0, c), o.view()(h, c));
+        }
+        for (size_t i = 0; i < size; ++i) {
+          ASSERT_EQ(state[i], states[h * size + i]);
+        }
+      }
+    });
+  }
+}
+
 // The oracle's own gradients against central differences of the definition.
 TEST(GatedDeltaGradientTest, OracleMatchesCentralDifferences) {
   for (Decay decay : {Decay::kNone, Decay::kScalar, Decay::kVector}) {

@@ -9,6 +9,8 @@
 #define HWY_TARGET_INCLUDE "attention/kernels/generalized_delta.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 // After foreach_target.h.
+#include "attention/kernels/delta_step-inl.h"
+#include "attention/kernels/exp-inl.h"
 #include "attention/kernels/generalized_delta-inl.h"
 #include "attention/kernels/lanes-inl.h"
 #include "attention/kernels/staged_tile-inl.h"
@@ -20,67 +22,63 @@ namespace HWY_NAMESPACE {
 namespace delta {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// One token of the recurrence.
-template <typename T>
-struct GeneralizedToken {
-  const T *q, *k, *v, *a, *b;
-  const T* factor;  // e^g
-  MatrixView<T> state;
-  T* o;
-};
+// Vectors in a strip of the state: it keeps four times as many in registers.
+constexpr size_t kWidest =
+    HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL ? 4 : 2;
 
-// kVectors vectors of the state's columns, in two passes: what they answer to
-// a, then the new state and what it answers to q.
-template <size_t kVectors, class D, class Access, typename T>
-HWY_INLINE void StepColumns(D d, const GeneralizedToken<T>& x, size_t col,
-                            const Access& access) {
-  using V = hn::VFromD<D>;
-  const size_t lanes = hn::Lanes(d);
-  V u[kVectors], v[kVectors], out[kVectors];
-  Unroll<kVectors>([&](auto i) HWY_ATTR {
-    v[i] = access.Load(x.v + col + i * lanes);
-    u[i] = out[i] = hn::Zero(d);
-  });
-  for (size_t r = 0; r < x.state.rows; ++r) {
-    const T* row = x.state.row(r) + col;
-    const V a = hn::Set(d, x.a[r]);
-    Unroll<kVectors>([&](auto i) HWY_ATTR {
-      u[i] = hn::MulAdd(a, access.Load(row + i * lanes), u[i]);
-    });
-  }
-  for (size_t r = 0; r < x.state.rows; ++r) {
-    T* row = x.state.row(r) + col;
-    const V factor = hn::Set(d, x.factor[r]), q = hn::Set(d, x.q[r]);
-    const V b = hn::Set(d, x.b[r]), k = hn::Set(d, x.k[r]);
-    Unroll<kVectors>([&](auto i) HWY_ATTR {
-      V s = hn::Mul(factor, access.Load(row + i * lanes));
-      s = hn::MulAdd(k, v[i], hn::MulAdd(b, u[i], s));
-      access.Store(s, row + i * lanes);
-      out[i] = hn::MulAdd(q, s, out[i]);
-    });
-  }
-  Unroll<kVectors>(
-      [&](auto i) HWY_ATTR { access.Store(out[i], x.o + col + i * lanes); });
+// Entries of scratch for a token: e^g and e^g q.
+constexpr size_t GeneralizedTokenScratch(size_t key_dim) { return 2 * key_dim; }
+
+// What the kernel needs of row t. u is -1 times what NegMulAdd sums up.
+template <typename T>
+HWY_FLATTEN HWY_NOINLINE Token<T> TokenOf(const GeneralizedDelta<T>& x,
+                                          size_t t, T* state, T* o,
+                                          T* scratch) {
+  const hn::ScalableTag<T> d;
+  const size_t n = x.q.cols;
+  const T *q = x.q.row(t), *b = x.b.row(t), *g = x.log_decay.row(t);
+  T *factor = scratch, *faded_q = scratch + n;
+  Token<T> token{};
+  token.reader = x.a.row(t);
+  token.query = faded_q;
+  token.writer = b;
+  token.value_key = x.k.row(t);
+  token.value = x.v.row(t);
+  token.factor = factor;
+  token.stride = 1;
+  token.strength = -1;
+  token.scale = 1;
+  token.query_writer =
+      SumVectors(d, n, [&](auto sum, size_t i, const auto& lanes) HWY_ATTR {
+        const auto f = FastExpNonPositive(d, lanes.Load(g + i));
+        const auto query = lanes.Load(q + i);
+        lanes.Store(f, factor + i);
+        lanes.Store(hn::Mul(f, query), faded_q + i);
+        return hn::MulAdd(query, lanes.Load(b + i), sum);
+      });
+  token.query_key = DotRows(q, token.value_key, n);
+  token.state = state;
+  token.o = o;
+  return token;
 }
 
-// All columns, in strips as wide as the registers allow. The token is passed by
-// value, as vector stores might alias it anywhere else.
 template <typename T>
-HWY_NOINLINE void StepToken(GeneralizedToken<T> x) {
-  const hn::ScalableTag<T> d;
-  const AllLanes<decltype(d)> all;
-  const size_t lanes = hn::Lanes(d), cols = x.state.cols;
-  size_t col = 0;
-  for (; col + 4 * lanes <= cols; col += 4 * lanes) {
-    StepColumns<4>(d, x, col, all);
-  }
-  for (; col + 2 * lanes <= cols; col += 2 * lanes) {
-    StepColumns<2>(d, x, col, all);
-  }
-  for (; col + lanes <= cols; col += lanes) StepColumns<1>(d, x, col, all);
-  if (col < cols) {
-    StepColumns<1>(d, x, col, FirstLanes<decltype(d)>{cols - col});
-  }
+HWY_INLINE void StepTokens(const GeneralizedDelta<T>& x, const Token<T>* tokens,
+                           size_t heads) {
+  StepHeads<Rule<true, true>, kWidest>(tokens, heads, x.q.cols, x.v.cols);
+}
+
+template <typename T>
+void RunGeneralizedStep(const GeneralizedDelta<T>& x, T* states,
+                        MatrixView<T> o) {
+  const size_t size = x.q.cols * x.v.cols;
+  StepAllHeads<T>(
+      x.q.rows, GeneralizedTokenScratch(x.q.cols),
+      [&](size_t i, T* scratch) HWY_ATTR {
+        return TokenOf(x, i, states + i * size, o.row(i), scratch);
+      },
+      [&](const Token<T>* tokens, size_t heads)
+          HWY_ATTR { StepTokens(x, tokens, heads); });
 }
 
 template <typename T>
@@ -89,7 +87,11 @@ void RunGeneralizedForward(const GeneralizedDelta<T>& x, T* state_data,
   const size_t length = x.q.rows;
   const MatrixView<T> state(state_data, x.q.cols, x.v.cols);
   GeneralizedBlock<T> block(x);
-  recurrence::LayOutScratch<T>([&](const auto& take) { block.LayOut(take); });
+  T* scratch = nullptr;
+  recurrence::LayOutScratch<T>([&](const auto& take) {
+    block.LayOut(take);
+    scratch = take(GeneralizedTokenScratch(state.rows));
+  });
   for (size_t chunk = 0; chunk < length;) {
     const size_t end = std::min(length, chunk + std::min(x.chunk, length));
     if (saved != nullptr) {
@@ -98,9 +100,9 @@ void RunGeneralizedForward(const GeneralizedDelta<T>& x, T* state_data,
     for (size_t begin = chunk; begin < end; begin += kBlock) {
       const size_t rows = std::min(kBlock, end - begin);
       if (rows == 1) {
-        StepToken<T>({x.q.row(begin), x.k.row(begin), x.v.row(begin),
-                      x.a.row(begin), x.b.row(begin),
-                      block.decay().Factors(begin), state, o.row(begin)});
+        const Token<T> token =
+            TokenOf(x, begin, state_data, o.row(begin), scratch);
+        StepTokens(x, &token, 1);
       } else {
         block.Start(begin, rows, state);
         block.Substitute(o);
@@ -123,6 +125,14 @@ void GeneralizedDeltaForwardDouble(const GeneralizedDelta<double>& x,
                                    double* saved) {
   delta::RunGeneralizedForward(x, state, o, saved);
 }
+void GeneralizedDeltaStepFloat(const GeneralizedDelta<float>& x, float* states,
+                               MatrixView<float> o) {
+  delta::RunGeneralizedStep(x, states, o);
+}
+void GeneralizedDeltaStepDouble(const GeneralizedDelta<double>& x,
+                                double* states, MatrixView<double> o) {
+  delta::RunGeneralizedStep(x, states, o);
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace mneme::kernels
@@ -133,6 +143,8 @@ namespace mneme::kernels {
 
 HWY_EXPORT(GeneralizedDeltaForwardFloat);
 HWY_EXPORT(GeneralizedDeltaForwardDouble);
+HWY_EXPORT(GeneralizedDeltaStepFloat);
+HWY_EXPORT(GeneralizedDeltaStepDouble);
 
 void GeneralizedDeltaForward(const GeneralizedDelta<float>& x, float* state,
                              MatrixView<float> o, float* saved) {
@@ -141,6 +153,15 @@ void GeneralizedDeltaForward(const GeneralizedDelta<float>& x, float* state,
 void GeneralizedDeltaForward(const GeneralizedDelta<double>& x, double* state,
                              MatrixView<double> o, double* saved) {
   HWY_DYNAMIC_DISPATCH(GeneralizedDeltaForwardDouble)(x, state, o, saved);
+}
+
+void GeneralizedDeltaStep(const GeneralizedDelta<float>& x, float* states,
+                          MatrixView<float> o) {
+  HWY_DYNAMIC_DISPATCH(GeneralizedDeltaStepFloat)(x, states, o);
+}
+void GeneralizedDeltaStep(const GeneralizedDelta<double>& x, double* states,
+                          MatrixView<double> o) {
+  HWY_DYNAMIC_DISPATCH(GeneralizedDeltaStepDouble)(x, states, o);
 }
 
 }  // namespace mneme::kernels

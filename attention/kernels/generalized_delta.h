@@ -71,6 +71,16 @@ void GeneralizedDeltaForward(const GeneralizedDelta<float>& x, float* state,
 void GeneralizedDeltaForward(const GeneralizedDelta<double>& x, double* state,
                              MatrixView<double> o, double* saved);
 
+// One token of each of many heads: here row i of the inputs and of o is that of
+// head i, whose state is the i-th of states [x.q.rows, key_dim, value_dim];
+// x.chunk does not matter. Each head gets what GeneralizedDeltaForward of its
+// one token gives, but sooner than in a call for each: while one state is
+// written the next one is read.
+void GeneralizedDeltaStep(const GeneralizedDelta<float>& x, float* states,
+                          MatrixView<float> o);
+void GeneralizedDeltaStep(const GeneralizedDelta<double>& x, double* states,
+                          MatrixView<double> o);
+
 // Gradients, added to what the outputs hold. Views with null data are gradients
 // nobody wants.
 template <typename T>

@@ -319,6 +319,64 @@ TYPED_TEST(GeneralizedDeltaTest, PrefillThenDecodeIsPrefill) {
   });
 }
 
+// More heads than are taken at a time, in widths of whole vectors and others:
+// each gets what the definition says and what it gets alone.
+TYPED_TEST(GeneralizedDeltaTest, StepTakesATokenOfEachHead) {
+  using T = TypeParam;
+  const Shape shapes[] = {{19, 24, 64, 1},
+                          {19, 5, 71, 1, Decay::kResets},
+                          {8, 16, 3, 1, Decay::kStrong},
+                          {1, 33, 128, 1, Decay::kResets}};
+  const double bound = std::is_same<T, float>::value ? 1e-4 : 1e-12;
+  for (const Shape& shape : shapes) {
+    SCOPED_TRACE(Describe(shape));
+    Problem<T> problem(shape);
+    const size_t heads = shape.length, size = shape.key_dim * shape.value_dim;
+    const std::vector<T> before = RandomValues<T>(heads * size, 11);
+    Values expected_o, expected_states;
+    for (size_t h = 0; h < heads; ++h) {
+      Shape one = shape;
+      one.length = 1;
+      Problem<T> head(one);
+      for (size_t i = 0; i < kInputs; ++i) {
+        const MatrixView<T> to = head.Inputs()[i]->view();
+        for (size_t c = 0; c < to.cols; ++c) {
+          to(0, c) = problem.Inputs()[i]->view()(h, c);
+        }
+      }
+      head.state.assign(before.begin() + h * size,
+                        before.begin() + (h + 1) * size);
+      const Oracle<T> oracle(head);
+      expected_o.insert(expected_o.end(), oracle.outs.begin(),
+                        oracle.outs.end());
+      expected_states.insert(expected_states.end(),
+                             oracle.states.back().begin(),
+                             oracle.states.back().end());
+    }
+    ForEachSimdTarget([&] {
+      TestMatrix<T> o(heads, shape.value_dim, 3, 99);
+      std::vector<T> states = before;
+      GeneralizedDeltaStep(problem.Arguments(), states.data(), o.view());
+      EXPECT_TRUE(o.GapsIntact());
+      ExpectNear(expected_o, o.Values(), bound, bound, "o");
+      ExpectNear(expected_states, states, bound, bound, "states");
+      for (size_t h = 0; h < heads; ++h) {
+        std::vector<T> state(before.begin() + h * size,
+                             before.begin() + (h + 1) * size);
+        TestMatrix<T> alone(1, shape.value_dim, 0);
+        GeneralizedDeltaForward(problem.Arguments(h, 1), state.data(),
+                                alone.view(), nullptr);
+        for (size_t c = 0; c < shape.value_dim; ++c) {
+          EXPECT_EQ(alone.view()(0, c), o.view()(h, c));
+        }
+        for (size_t i = 0; i < size; ++i) {
+          ASSERT_EQ(state[i], states[h * size + i]);
+        }
+      }
+    });
+  }
+}
+
 // The oracle's own gradients against central differences of the definition.
 TEST(GeneralizedDeltaGradientTest, OracleMatchesCentralDifferences) {
   Problem<double> problem({5, 3, 4, 2});

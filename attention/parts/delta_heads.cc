@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "attention/kernels/gated_delta.h"
+#include "attention/parts/one_token.h"
 
 namespace mneme {
 namespace {
@@ -43,6 +44,28 @@ void ForEachHead(const DeltaHeads& a, const Run& run) {
                        [&](size_t i, int) { run(i / heads, i % heads, i); });
 }
 
+// One token of all heads.
+template <typename T>
+void Step(const DeltaHeads& a, T* states, const Tensor& output) {
+  kernels::GatedDelta<T> all;
+  all.q = RowsOfHeads<T>(a.query);
+  all.k = RowsOfHeads<T>(a.key);
+  all.v = RowsOfHeads<T>(a.value);
+  all.beta = RowsOfHeads<T>(a.beta);
+  all.log_decay = RowsOfHeads<T>(a.log_decay);
+  all.scale = static_cast<T>(a.scale);
+  const MatrixView<T> o = RowsOfHeads<T>(output);
+  ForHeadRanges(a.pool, all.q.rows, [&](size_t first, size_t count) {
+    kernels::GatedDelta<T> some = all;
+    for (auto* rows :
+         {&some.q, &some.k, &some.v, &some.beta, &some.log_decay}) {
+      *rows = rows->Rows(first, count);
+    }
+    kernels::GatedDeltaStep(some, states + first * all.q.cols * all.v.cols,
+                            o.Rows(first, count));
+  });
+}
+
 }  // namespace
 
 void DeltaHeadsForward(const DeltaHeads& a, State* state, const Tensor& output,
@@ -57,12 +80,18 @@ void DeltaHeadsForward(const DeltaHeads& a, State* state, const Tensor& output,
   }
   DispatchDType(dtype, [&](auto zero) {
     using T = decltype(zero);
+    T* const states =
+        state == nullptr
+            ? nullptr
+            : static_cast<DenseState*>(state)->tensor().template data<T>();
+    if (states != nullptr && saved == nullptr && a.query.dim(1) == 1) {
+      return Step(a, states, output);
+    }
     ForEachHead(a, [&](int64_t b, int64_t h, int64_t i) {
       std::vector<T> scratch;
       T* head_state;
-      if (state != nullptr) {
-        head_state =
-            static_cast<DenseState*>(state)->tensor().data<T>() + i * size;
+      if (states != nullptr) {
+        head_state = states + i * size;
       } else {
         scratch.resize(size);
         head_state = scratch.data();

@@ -8,6 +8,7 @@
 #include "attention/kernels/generalized_delta.h"
 #include "attention/kernels/parallel.h"
 #include "attention/parts/additive_heads.h"
+#include "attention/parts/one_token.h"
 
 namespace mneme {
 namespace {
@@ -35,6 +36,28 @@ void ForEachHead(const OperatorCall& call, const Run& run) {
   const int64_t heads = call.dims.heads;
   kernels::ParallelFor(call.pool, call.dims.batch * heads,
                        [&](size_t i, int) { run(i / heads, i % heads, i); });
+}
+
+// One token of all heads.
+template <typename T>
+void Step(const OperatorCall& call, T* states) {
+  kernels::GeneralizedDelta<T> all;
+  all.q = RowsOfHeads<T>(call.inputs[kQuery]);
+  all.k = RowsOfHeads<T>(call.inputs[kKey]);
+  all.v = RowsOfHeads<T>(call.inputs[kValue]);
+  all.log_decay = RowsOfHeads<T>(call.inputs[kLogDecay]);
+  all.a = RowsOfHeads<T>(call.inputs[kA]);
+  all.b = RowsOfHeads<T>(call.inputs[kB]);
+  const kernels::MatrixView<T> o = RowsOfHeads<T>(call.output);
+  ForHeadRanges(call.pool, all.q.rows, [&](size_t first, size_t count) {
+    kernels::GeneralizedDelta<T> some = all;
+    for (auto* rows :
+         {&some.q, &some.k, &some.v, &some.log_decay, &some.a, &some.b}) {
+      *rows = rows->Rows(first, count);
+    }
+    kernels::GeneralizedDeltaStep(
+        some, states + first * all.q.cols * all.v.cols, o.Rows(first, count));
+  });
 }
 
 }  // namespace
@@ -70,13 +93,17 @@ absl::Status GeneralizedDeltaOperator::Forward(OperatorCall* call) const {
   }
   DispatchDType(call->output.dtype(), [&](auto zero) {
     using T = decltype(zero);
+    T* const states = call->state == nullptr
+                          ? nullptr
+                          : static_cast<DenseState*>(call->state)
+                                ->tensor()
+                                .template data<T>();
+    if (states != nullptr && !call->keep && d.length == 1) {
+      return Step(*call, states);
+    }
     ForEachHead(*call, [&](int64_t b, int64_t h, int64_t i) {
-      std::vector<T> fresh(call->state == nullptr ? state_size : 0);
-      T* state = call->state == nullptr ? fresh.data()
-                                        : static_cast<DenseState*>(call->state)
-                                                  ->tensor()
-                                                  .template data<T>() +
-                                              i * state_size;
+      std::vector<T> fresh(states == nullptr ? state_size : 0);
+      T* state = states == nullptr ? fresh.data() : states + i * state_size;
       kernels::GeneralizedDeltaForward(
           OneHead<T>(*call, chunk, b, h), state, call->output.Sequence<T>(b, h),
           call->keep ? saved.data<T>() + i * saved.dim(1) : nullptr);
