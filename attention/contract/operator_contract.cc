@@ -278,6 +278,26 @@ TEST(OperatorContract, ThreadsDoNotChangeABit) {
   });
 }
 
+TEST(OperatorContract, ThreadsDoNotChangeABitOfDecoding) {
+  kernels::ThreadPool pool(3);
+  ForEachCase(
+      [&](const Variant& variant, const Operator& op, const Dims& dims) {
+        if (!variant.descriptor.streaming) return;
+        const auto inputs = RandomInputs(op.Inputs(), dims, DType::kFloat32, 9);
+        const auto state = op.NewState(dims, DType::kFloat32);
+        const auto threaded = op.NewState(dims, DType::kFloat32);
+        for (int64_t t = 0; t < std::min<int64_t>(3, dims.length); ++t) {
+          const auto token = TokensOf(op, inputs, t, 1);
+          Evaluation run(token, Form::kRecurrent);
+          run.call.state = threaded.get();
+          run.call.pool = &pool;
+          EXPECT_TRUE(BitEqual(
+              run(op), Forward(op, token, Form::kRecurrent, state.get())));
+        }
+        EXPECT_EQ(threaded->Serialize(), state->Serialize());
+      });
+}
+
 // Inputs whose real-valued arrays are multiplied by a factor.
 std::vector<Tensor> ScaledInputs(const Operator& op, const Dims& dims,
                                  double factor) {
