@@ -65,6 +65,10 @@ const std::vector<Problem>& Problems() {
       {20, 290, 3, 70, {false}},
       {12, 12, 4, 0, {}},
       {12, 12, 0, 4, {}},
+      // Several blocks of keys, which are the longer the fewer the queries.
+      {1, 8300, 20, 16, {false}},
+      {4, 1500, 16, 12, {true, 1100, 1450}},
+      {8, 1100, 17, 16, {true, 0, 1090}},
       // Rows that lie so far apart that they are copied.
       {150, 150, 16, 32, {}, 600},
       {330, 340, 20, 7, {true, 0, 5}, 600},

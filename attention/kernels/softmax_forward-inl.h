@@ -360,16 +360,22 @@ void Forward(MatrixView<const T> q, MatrixView<const T> k,
              MatrixView<const T> v, T scale, const AttentionMask& mask,
              MatrixView<T> o, T* lse) {
   using Pairs = ForwardPairs<T>;
-  using Rows = ForwardRows<T>;
+  using Rows = RowAttention<T>;
   SoftmaxScratch<T> scratch(
       Pairs::kArrays + Rows::kArrays,
       Pairs::ScratchSize(q.cols, v.cols) + Rows::ScratchSize(q.cols, v.cols));
-  Rows rows(k, v, mask, scratch);
   const T factor = scale * static_cast<T>(1.44269504088896340736);  // log2(e)
+  Rows few(k, v, factor, scratch);
+  const auto row = [&](size_t r) -> AttentionRow<T> {
+    return {q.row(r), o.row(r), lse == nullptr ? nullptr : lse + r,
+            VisibleKeys(mask, k.rows, r)};
+  };
 
   // Lanes pay from half a vector of queries on.
   if (q.rows <= std::min(kLanes<T> / 2, Rows::kMaxRows)) {
-    if (q.rows != 0) rows.Run(q, 0, q.rows, factor, o, lse);
+    AttentionRow<T> rows[Rows::kMaxRows];
+    for (size_t r = 0; r < q.rows; ++r) rows[r] = row(r);
+    if (q.rows != 0) few.Run(rows, q.rows);
     return;
   }
   Pairs pairs(k, v, mask, scratch);
@@ -382,9 +388,9 @@ void Forward(MatrixView<const T> q, MatrixView<const T> k,
     // are those that see no key at all and have divided by 0.
     if (finite || all_see_all) continue;
     for (size_t r = first; r < first + count; ++r) {
-      const KeyRange seen = VisibleKeys(mask, k.rows, r);
-      if (seen.empty() || Rows::HasNaN(o.row(r), o.cols)) {
-        rows.Run(q, r, 1, factor, o, lse);
+      const AttentionRow<T> alone = row(r);
+      if (alone.keys.empty() || Rows::HasNaN(alone.o, o.cols)) {
+        few.Run(&alone, 1);
       }
     }
   }

@@ -4,6 +4,10 @@
 // time goes into reading keys and values once. Scores are dot products along
 // the head dimension, and up to kMaxRows queries share what is read. Scores are
 // in base 2: log2(e) is part of the factor that the queries are scaled by.
+//
+// Keys are read by the thousand before any value is: a processor asks for
+// memory ahead of a long stream by itself, as fast as memory answers. Each turn
+// from keys to values and back costs it a start.
 
 #if defined(MNEME_ATTENTION_KERNELS_SOFTMAX_ROWS_INL_H_) == \
     defined(HWY_TARGET_TOGGLE)
@@ -20,8 +24,8 @@
 #include <type_traits>
 
 #include "attention/kernels/exp-inl.h"
+#include "attention/kernels/lanes-inl.h"
 #include "attention/kernels/matrix.h"
-#include "attention/kernels/softmax_attention.h"
 #include "attention/kernels/softmax_internal.h"
 #include "attention/kernels/softmax_tile-inl.h"
 #include "hwy/cache_control.h"
@@ -32,62 +36,93 @@ namespace mneme::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Attention of up to kMaxRows queries to all keys that they see.
+// A query, where its results go, and the keys it sees.
 template <typename T>
-class ForwardRows {
+struct AttentionRow {
+  const T* q;
+  T* o;
+  T* lse;  // may be null
+  KeyRange keys;
+};
+
+// How rows of keys and values are read that are kept as E: kParts vectors of T,
+// in which all arithmetic is done, from each load.
+template <typename E>
+struct RowElements {
+  using T = E;
+  using D = hn::ScalableTag<T>;
+  using V = hn::Vec<D>;
+  static constexpr size_t kParts = 1;
+
+  static HWY_INLINE void Load(const E* from, V* parts) {
+    parts[0] = hn::LoadU(D(), from);
+  }
+  // The first numbers of a row that ends, then zeros.
+  static HWY_INLINE void LoadSome(const E* from, size_t count, V* parts) {
+    parts[0] = FirstLanes<D>{count}.Load(from);
+  }
+  // Where number i of a row is among the lanes of all that is loaded.
+  static size_t Place(size_t i) { return i; }
+};
+
+// Attention of up to kMaxRows queries to all keys that they see.
+template <typename E>
+class RowAttention {
  public:
+  using Elements = RowElements<E>;
+  using T = typename Elements::T;
   static constexpr size_t kMaxRows = 8;
 
-  ForwardRows(MatrixView<const T> k, MatrixView<const T> v,
-              const AttentionMask& mask, SoftmaxScratch<T>& scratch)
+  // factor is the scale times log2(e).
+  RowAttention(MatrixView<const E> k, MatrixView<const E> v, T factor,
+               SoftmaxScratch<T>& scratch)
       : k_(k),
         v_(v),
-        mask_(mask),
-        q_stride_(RoundUp(k.cols, kN)),
-        o_stride_(RoundUp(v.cols, kN)),
+        factor_(factor),
+        q_stride_(RoundUp(k.cols, kStep)),
+        o_stride_(RoundUp(v.cols, kStep)),
         q_(scratch.Take(kMaxRows * q_stride_)),
         o_(scratch.Take(kMaxRows * o_stride_)),
-        block_o_(scratch.Take(kMaxRows * o_stride_)),
-        weights_(scratch.Take(kMaxRows * kStride)),
-        ragged_(scratch.Take(kKeyBlock * kN)) {}
+        weights_(scratch.Take(kWeights)) {}
 
   // Elements of scratch memory that the constructor takes, in kArrays arrays.
-  static constexpr size_t kArrays = 5;
+  static constexpr size_t kArrays = 3;
   static size_t ScratchSize(size_t key_dim, size_t value_dim) {
-    return kMaxRows * (RoundUp(key_dim, kN) + 2 * RoundUp(value_dim, kN)) +
-           kMaxRows * kStride + kKeyBlock * kN;
+    return kMaxRows * (RoundUp(key_dim, kStep) + RoundUp(value_dim, kStep)) +
+           kWeights;
   }
 
-  // Queries [first, first + count), 0 < count <= kMaxRows. factor is the scale
-  // times log2(e).
-  void Run(MatrixView<const T> q, size_t first, size_t count, T factor,
-           MatrixView<T> o, T* lse) {
-    rows_ = count;
-    CopyPadded(q.row(first), q.stride, count, k_.cols, q_, q_stride_);
-    for (size_t i = 0; i < count * q_stride_; ++i) q_[i] *= factor;
+  // 0 < count <= kMaxRows.
+  void Run(const AttentionRow<T>* rows, size_t count) {
+    rows_ = rows;
+    count_ = count;
+    size_t begin = rows[0].keys.begin, end = rows[0].keys.end;
+    bool alike = true;
+    std::fill_n(q_, count * q_stride_, T{0});
     std::fill_n(o_, count * o_stride_, T{0});
     for (size_t r = 0; r < count; ++r) {
-      keys_[r] = VisibleKeys(mask_, k_.rows, first + r);
+      const KeyRange& keys = rows[r].keys;
+      alike = alike && keys.begin == begin && keys.end == end;
+      begin = std::min(begin, keys.begin);
+      end = std::max(end, keys.end);
+      for (size_t i = 0; i < k_.cols; ++i) {
+        q_[r * q_stride_ + Elements::Place(i)] = factor_ * rows[r].q[i];
+      }
       // Finite, so that a score of -inf is never subtracted from itself.
       maximum_[r] = std::numeric_limits<T>::lowest();
       sum_[r] = 0;
     }
-    const size_t begin = keys_[0].begin;
-    const size_t end = keys_[count - 1].end;
-    for (size_t block = begin / kKeyBlock * kKeyBlock; block < end;
-         block += kKeyBlock) {
-      AddBlock(block, std::max(block, begin), std::min(block + kKeyBlock, end));
+    const size_t keys = kScores / count / kSumKeys * kSumKeys;
+    weights_stride_ = keys + kPadding;
+    for (size_t block = begin; block < end; block += keys) {
+      AddBlock(block, std::min(block + keys, end));
     }
-    for (size_t r = 0; r < count; ++r) {
-      Finish(r, o.row(first + r), lse == nullptr ? nullptr : lse + first + r);
-    }
-    if (begin == keys_[count - 1].begin && end == keys_[0].end) return;
+    for (size_t r = 0; r < count; ++r) Finish(r);
+    if (alike) return;
     // A weight of 0 times a value that is not finite is NaN. Queries that do
     // not see such a value but share the block with it are done again, alone.
     for (size_t r = 0; r < count; ++r) {
-      if (HasNaN(o.row(first + r), o.cols)) {
-        Run(q, first + r, 1, factor, o, lse);
-      }
+      if (HasNaN(rows[r].o, v_.cols)) Run(rows + r, 1);
     }
   }
 
@@ -96,107 +131,119 @@ class ForwardRows {
   }
 
  private:
-  using D = hn::ScalableTag<T>;
-  using V = hn::Vec<D>;
+  using D = typename Elements::D;
+  using V = typename Elements::V;
   static constexpr size_t kN = kLanes<T>;
-  static constexpr size_t kKeyBlock = 64;
-  // Between rows of weights; the last group of scores may overrun the block.
-  static constexpr size_t kStride = kKeyBlock + RoundUp(kBlockLanes<T>, kN);
-  static constexpr size_t kMaxGroup = 4;  // queries whose scores share a loop
-  // Vectors of values summed together, and for how many queries: even a single
-  // query gets 4 chains of multiply-adds, and 8, where rows are as wide as
-  // that, so that they are read from end to end.
-  static constexpr size_t kValueVecs = 4;
-  static constexpr size_t kWideValueVecs = 8;
-  static constexpr size_t kValueRows = kTileRows == 8 ? 4 : 2;
+  static constexpr size_t kParts = Elements::kParts;
+  static constexpr size_t kStep = kParts * kN;  // elements of a load
+  // Scores of a block of keys and all queries: of one query thousands, which
+  // still lie in the first-level cache when they are made weights.
+  static constexpr size_t kScores = 4096;
+  // Keys that all queries go through before the next keys, so that these are in
+  // the first-level cache. Their weighted values are summed in registers and
+  // then added to the block's: with thousands of keys a single running sum
+  // would lose digits.
+  static constexpr size_t kSumKeys = 64;
   // Keys whose dot products are summed across lanes together.
   static constexpr size_t kGroup = kBlockLanes<T>;
-  // Columns in four cache lines.
-  static constexpr size_t kNarrow = 4 * 64 / sizeof(T);
+  // After a query's weights; the last group of scores may overrun the block.
+  static constexpr size_t kPadding = RoundUp(kGroup, kN);
+  static constexpr size_t kWeights = kScores + kMaxRows * kPadding;
+  // Vectors of weighted values that are summed in registers.
+  static constexpr size_t kSums = kTileRows == 8 ? 16 : 8;
+  // Bytes that prefetches are ahead; the best of 2, 4, 8 and 16 KiB.
+  static constexpr size_t kAhead = 8192;
+  // Keys of up to four cache lines are prefetched for any queries. Wider ones
+  // are read faster without.
+  static constexpr size_t kNarrow = 4 * 64 / sizeof(E);
+  // Chains of multiply-adds that keep the pipes busy.
+  static constexpr size_t kChains = 8;
 
-  // Keys [begin, end) of the block of keys that starts at `block`.
-  void AddBlock(size_t block, size_t begin, size_t end) {
-    const size_t keys = end - begin;
-    const size_t whole = k_.cols / kN * kN;
-    if (whole != k_.cols) {
-      CopyPadded(k_.row(begin) + whole, k_.stride, keys, k_.cols - whole,
-                 ragged_, kN);
-    }
-    size_t r = 0;
-    for (; r + kMaxGroup <= rows_; r += kMaxGroup) {
-      Scores<kMaxGroup>(r, block, begin, keys);
-    }
-    for (; r + 2 <= rows_; r += 2) Scores<2>(r, block, begin, keys);
-    if (r < rows_) Scores<1>(r, block, begin, keys);
-
-    T factor[kMaxRows];
-    for (r = 0; r < rows_; ++r) factor[r] = Weights(r, block, end);
-    AddValues(block, begin, end);
-    const D d;
-    for (r = 0; r < rows_; ++r) {
-      const V f = hn::Set(d, factor[r]);
+  void AddBlock(size_t block, size_t end) {
+    ForKeys(block, end,
+            [&](auto rows, size_t r, size_t first, size_t last)
+                HWY_ATTR { Scores<rows()>(r, block, first, last); });
+    for (size_t r = 0; r < count_; ++r) {
+      const D d;
+      const V factor = hn::Set(d, Weights(r, block, end));
       for (size_t c = r * o_stride_; c < (r + 1) * o_stride_; c += kN) {
-        hn::Store(hn::MulAdd(hn::Load(d, o_ + c), f, hn::Load(d, block_o_ + c)),
-                  d, o_ + c);
+        hn::Store(hn::Mul(hn::Load(d, o_ + c), factor), d, o_ + c);
+      }
+    }
+    ForKeys(block, end,
+            [&](auto rows, size_t r, size_t first, size_t last) HWY_ATTR {
+              constexpr size_t kVecs = std::min(kSums / rows(), kChains);
+              AddValues<rows(), kVecs / kParts>(r, block, first, last, 0);
+            });
+  }
+
+  // body(queries at a time as a constant, first query, keys begin and end) for
+  // all queries and kSumKeys keys after the other.
+  template <class Body>
+  HWY_INLINE void ForKeys(size_t begin, size_t end, const Body& body) {
+    for (size_t first = begin; first < end; first += kSumKeys) {
+      const size_t last = std::min(first + kSumKeys, end);
+      size_t r = 0;
+      for (; r + 4 <= count_; r += 4) {
+        body(std::integral_constant<size_t, 4>(), r, first, last);
+      }
+      for (; r + 2 <= count_; r += 2) {
+        body(std::integral_constant<size_t, 2>(), r, first, last);
+      }
+      if (r < count_) {
+        body(std::integral_constant<size_t, 1>(), r, first, last);
       }
     }
   }
 
-  // Scores of kRows queries from `row` on to keys [begin, begin + keys).
+  // Scores of kRows queries from `row` on to keys [begin, end).
   template <size_t kRows>
-  HWY_NOINLINE void Scores(size_t row, size_t block, size_t begin,
-                           size_t keys) {
+  HWY_NOINLINE void Scores(size_t row, size_t block, size_t begin, size_t end) {
     const T* const q = q_ + row * q_stride_;
-    T* const scores = weights_ + row * kStride + (begin - block);
-    const size_t whole = k_.cols / kN * kN;
-    const bool prefetch_values =
-        rows_ > 1 || v_.stride != v_.cols || v_.cols <= kNarrow;
-    for (size_t key = 0; key < keys; key += kGroup) {
+    T* const scores = weights_ + row * weights_stride_;
+    const size_t whole = k_.cols / kStep * kStep;
+    const bool prefetch = row == 0 && (Busy() || k_.cols <= kNarrow);
+    for (size_t key = begin; key < end; key += kGroup) {
+      const E* k[kGroup];
       V sum[kRows][kGroup];
-      HWY_UNROLL(8) for (size_t r = 0; r < kRows; ++r) {
-        HWY_UNROLL(8) for (size_t g = 0; g < kGroup; ++g) {
+      HWY_UNROLL(8) for (size_t g = 0; g < kGroup; ++g) {
+        // Beyond the end, the last key once more.
+        k[g] = k_.row(std::min(key + g, end - 1));
+        if (prefetch) Prefetch(k_, key + g);
+        HWY_UNROLL(8) for (size_t r = 0; r < kRows; ++r) {
           sum[r][g] = hn::Zero(D());
         }
       }
-      // The last group repeats the last key.
-      size_t index[kGroup];
-      const T* k[kGroup];
-      HWY_UNROLL(8) for (size_t g = 0; g < kGroup; ++g) {
-        index[g] = std::min(key + g, keys - 1);
-        k[g] = k_.row(begin + index[g]);
-      }
-      if (row == 0) {
+      V parts[kGroup][kParts];
+      for (size_t c = 0; c < whole; c += kStep) {
         HWY_UNROLL(8) for (size_t g = 0; g < kGroup; ++g) {
-          PrefetchRow(k_, begin + key + g + kKeyBlock);
-          if (prefetch_values) PrefetchRow(v_, begin + key + g);
+          Elements::Load(k[g] + c, parts[g]);
         }
+        AddDots<kRows>(q + c, parts, sum);
       }
-      for (size_t c = 0; c < whole; c += kN) AddDots<kRows>(q + c, k, c, sum);
       if (whole != k_.cols) {
         HWY_UNROLL(8) for (size_t g = 0; g < kGroup; ++g) {
-          k[g] = ragged_ + index[g] * kN;
+          Elements::LoadSome(k[g] + whole, k_.cols - whole, parts[g]);
         }
-        AddDots<kRows>(q + whole, k, 0, sum);
+        AddDots<kRows>(q + whole, parts, sum);
       }
       HWY_UNROLL(8) for (size_t r = 0; r < kRows; ++r) {
-        StoreSumsOfLanes(sum[r], scores + r * kStride + key);
+        StoreSumsOfLanes(sum[r], scores + r * weights_stride_ + key - block);
       }
     }
   }
 
-  // Adds products of one vector of each query and one of each key.
+  // Adds products of what is loaded at once of each query and of each key.
   template <size_t kRows>
-  HWY_INLINE void AddDots(const T* HWY_RESTRICT q, const T* const* k, size_t c,
+  HWY_INLINE void AddDots(const T* HWY_RESTRICT q,
+                          const V (&parts)[kGroup][kParts],
                           V (&sum)[kRows][kGroup]) const {
-    const D d;
-    V k_c[kGroup];
-    HWY_UNROLL(8) for (size_t g = 0; g < kGroup; ++g) {
-      k_c[g] = hn::LoadU(d, k[g] + c);
-    }
     HWY_UNROLL(8) for (size_t r = 0; r < kRows; ++r) {
-      const V q_c = hn::Load(d, q + r * q_stride_);
-      HWY_UNROLL(8) for (size_t g = 0; g < kGroup; ++g) {
-        sum[r][g] = hn::MulAdd(q_c, k_c[g], sum[r][g]);
+      HWY_UNROLL(2) for (size_t p = 0; p < kParts; ++p) {
+        const V q_part = hn::Load(D(), q + r * q_stride_ + p * kN);
+        HWY_UNROLL(8) for (size_t g = 0; g < kGroup; ++g) {
+          sum[r][g] = hn::MulAdd(q_part, parts[g][p], sum[r][g]);
+        }
       }
     }
   }
@@ -204,117 +251,170 @@ class ForwardRows {
   // Turns a query's scores, of which those that it sees in [block, end) exist,
   // into weights relative to the maximum so far. Returns the factor that takes
   // earlier weights there.
-  HWY_INLINE T Weights(size_t row, size_t block, size_t end) {
+  HWY_NOINLINE T Weights(size_t row, size_t block, size_t end) {
     constexpr T kInf = std::numeric_limits<T>::infinity();
     const D d;
-    T* const weights = weights_ + row * kStride;
+    const KeyRange& keys = rows_[row].keys;
+    T* const weights = weights_ + row * weights_stride_;
     const size_t padded = RoundUp(end - block, kN);
-    const size_t first = std::min(std::max(keys_[row].begin, block), end);
-    const size_t last = std::max(std::min(keys_[row].end, end), first);
+    const size_t first = std::min(std::max(keys.begin, block), end);
+    const size_t last = std::max(std::min(keys.end, end), first);
     std::fill(weights, weights + (first - block), -kInf);
     std::fill(weights + (last - block), weights + padded, -kInf);
 
-    V max = hn::Set(d, maximum_[row]);
-    for (size_t i = 0; i < padded; i += kN) {
-      max = hn::Max(max, hn::Load(d, weights + i));
+    V max[kExpBatch], sum[kExpBatch];
+    HWY_UNROLL(8) for (size_t i = 0; i < kExpBatch; ++i) {
+      max[i] = hn::Set(d, maximum_[row]);
+      sum[i] = hn::Zero(d);
     }
-    max = hn::MaxOfLanes(d, max);
-    V sum = hn::Zero(d);
-    for (size_t i = 0; i < padded; i += kN) {
-      const V weight =
-          FastExp2NonPositive(d, hn::Sub(hn::Load(d, weights + i), max));
-      hn::Store(weight, d, weights + i);
-      sum = hn::Add(sum, weight);
-    }
+    const size_t batches = padded / (kExpBatch * kN) * (kExpBatch * kN);
+    for (size_t i = 0; i < batches; i += kExpBatch * kN)
+      AddMaximum<kExpBatch>(weights + i, max);
+    for (size_t i = batches; i < padded; i += kN)
+      AddMaximum<1>(weights + i, max);
+    for (size_t i = 1; i < kExpBatch; ++i) max[0] = hn::Max(max[0], max[i]);
+    max[0] = hn::MaxOfLanes(d, max[0]);
+    for (size_t i = 0; i < batches; i += kExpBatch * kN)
+      Exponentiate<kExpBatch>(max[0], weights + i, sum);
+    for (size_t i = batches; i < padded; i += kN)
+      Exponentiate<1>(max[0], weights + i, sum);
+    for (size_t i = 1; i < kExpBatch; ++i) sum[0] = hn::Add(sum[0], sum[i]);
     const T factor = hn::GetLane(
-        FastExp2NonPositive(d, hn::Sub(hn::Set(d, maximum_[row]), max)));
-    sum_[row] = sum_[row] * factor + hn::GetLane(hn::SumOfLanes(d, sum));
-    maximum_[row] = hn::GetLane(max);
+        FastExp2NonPositive(d, hn::Sub(hn::Set(d, maximum_[row]), max[0])));
+    sum_[row] = sum_[row] * factor + hn::GetLane(hn::SumOfLanes(d, sum[0]));
+    maximum_[row] = hn::GetLane(max[0]);
     return factor;
   }
 
-  // block_o_ = weights times values, for keys [begin, end).
-  HWY_INLINE void AddValues(size_t block, size_t begin, size_t end) {
-    const size_t keys = end - begin;
-    const T* const weights = weights_ + (begin - block);
-    const T* const v = v_.row(begin);
-    size_t c = 0;
-    if (rows_ == 1) {
-      constexpr size_t kWide = kWideValueVecs * kN;
-      for (; c + kWide <= v_.cols; c += kWide) {
-        Tile<1, kWideValueVecs, Old::kIgnore>(RowsOf<T>{weights, kStride}, keys,
-                                              v + c, v_.stride, block_o_ + c,
-                                              o_stride_);
+  template <size_t kVecs>
+  static HWY_INLINE void AddMaximum(const T* scores, V* max) {
+    HWY_UNROLL(8) for (size_t i = 0; i < kVecs; ++i) {
+      max[i] = hn::Max(max[i], hn::Load(D(), scores + i * kN));
+    }
+  }
+
+  template <size_t kVecs>
+  static HWY_INLINE void Exponentiate(V max, T* HWY_RESTRICT scores, V* sum) {
+    const D d;
+    V weight[kVecs];
+    HWY_UNROLL(8) for (size_t i = 0; i < kVecs; ++i) {
+      weight[i] = hn::Sub(hn::Load(d, scores + i * kN), max);
+    }
+    FastExp2NonPositive<kVecs>(d, weight);
+    HWY_UNROLL(8) for (size_t i = 0; i < kVecs; ++i) {
+      hn::Store(weight[i], d, scores + i * kN);
+      sum[i] = hn::Add(sum[i], weight[i]);
+    }
+  }
+
+  // o_ += weights times values for kRows queries from `row` on, keys [begin,
+  // end) and columns from c on, up to kLoads loads of them at a time.
+  template <size_t kRows, size_t kLoads>
+  HWY_INLINE void AddValues(size_t row, size_t block, size_t begin, size_t end,
+                            size_t c) {
+    constexpr size_t kCols = kLoads * kStep;
+    for (; c + kCols <= v_.cols; c += kCols) {
+      AddColumns<kRows, kLoads>(row, block, begin, end, c, kStep);
+    }
+    if constexpr (kLoads > 1) {
+      AddValues<kRows, kLoads / 2>(row, block, begin, end, c);
+    } else if (c < v_.cols) {
+      AddColumns<kRows, 1>(row, block, begin, end, c, v_.cols - c);
+    }
+  }
+
+  // The same for kLoads loads, the last of `count` elements.
+  template <size_t kRows, size_t kLoads>
+  HWY_NOINLINE void AddColumns(size_t row, size_t block, size_t begin,
+                               size_t end, size_t c, size_t count) {
+    constexpr size_t kVecs = kLoads * kParts;
+    // Where sums are few, several keys have their own.
+    constexpr size_t kSets =
+        std::min<size_t>(std::max<size_t>(kChains / (kRows * kVecs), 1), 4);
+    const D d;
+    const bool prefetch = row == 0 && c == 0 && Busy();
+    const T* const weights = weights_ + row * weights_stride_;
+    V sum[kSets][kRows][kVecs];
+    HWY_UNROLL(4) for (size_t s = 0; s < kSets; ++s) {
+      HWY_UNROLL(8) for (size_t r = 0; r < kRows; ++r) {
+        HWY_UNROLL(8) for (size_t i = 0; i < kVecs; ++i) {
+          sum[s][r][i] = hn::Zero(d);
+        }
       }
     }
-    for (; c + kValueVecs * kN <= v_.cols; c += kValueVecs * kN) {
-      SumValues<kValueVecs>(weights, keys, v + c, v_.stride, block_o_ + c);
-    }
-    for (; c + kN <= v_.cols; c += kN) {
-      SumValues<1>(weights, keys, v + c, v_.stride, block_o_ + c);
-    }
-    if (c == v_.cols) return;
-    CopyPadded(v + c, v_.stride, keys, v_.cols - c, ragged_, kN);
-    SumValues<1>(weights, keys, ragged_, kN, block_o_ + c);
-  }
-
-  // The same for some columns.
-  template <size_t kVecs>
-  HWY_NOINLINE void SumValues(const T* weights, size_t keys,
-                              const T* HWY_RESTRICT v, size_t v_stride,
-                              T* HWY_RESTRICT o) const {
-    const auto sum = [&](size_t r, auto rows) HWY_ATTR {
-      Tile<rows(), kVecs, Old::kIgnore>(
-          RowsOf<T>{weights + r * kStride, kStride}, keys, v, v_stride,
-          o + r * o_stride_, o_stride_);
+    const auto add = [&](size_t key, V(&to)[kRows][kVecs]) HWY_ATTR {
+      const E* const v = v_.row(key) + c;
+      if (prefetch) Prefetch(v_, key);
+      V parts[kVecs];
+      HWY_UNROLL(8) for (size_t i = 0; i < kLoads; ++i) {
+        if (kLoads > 1 || count == kStep) {
+          Elements::Load(v + i * kStep, parts + i * kParts);
+        } else {
+          Elements::LoadSome(v, count, parts);
+        }
+      }
+      HWY_UNROLL(8) for (size_t r = 0; r < kRows; ++r) {
+        const V weight = hn::Set(d, weights[r * weights_stride_ + key - block]);
+        HWY_UNROLL(8) for (size_t i = 0; i < kVecs; ++i) {
+          to[r][i] = hn::MulAdd(weight, parts[i], to[r][i]);
+        }
+      }
     };
-    size_t r = 0;
-    for (; r + kValueRows <= rows_; r += kValueRows) {
-      sum(r, std::integral_constant<size_t, kValueRows>());
+    size_t key = begin;
+    for (; key + kSets <= end; key += kSets) {
+      HWY_UNROLL(4) for (size_t s = 0; s < kSets; ++s) add(key + s, sum[s]);
     }
-    if (kValueRows > 2 && r + 2 <= rows_) {
-      sum(r, std::integral_constant<size_t, 2>());
-      r += 2;
+    for (; key < end; ++key) add(key, sum[0]);
+    HWY_UNROLL(8) for (size_t r = 0; r < kRows; ++r) {
+      T* const o = o_ + (row + r) * o_stride_ + c;
+      HWY_UNROLL(8) for (size_t i = 0; i < kVecs; ++i) {
+        V total = sum[0][r][i];
+        HWY_UNROLL(4) for (size_t s = 1; s < kSets; ++s) {
+          total = hn::Add(total, sum[s][r][i]);
+        }
+        hn::Store(hn::Add(hn::Load(d, o + i * kN), total), d, o + i * kN);
+      }
     }
-    if (r < rows_) sum(r, std::integral_constant<size_t, 1>());
   }
 
-  // Keeps the memory busy all the time: keys of the next block are on their way
-  // while those of this one are multiplied, and so are values. Wide values of a
-  // single query are left to the hardware if they lie one after the other: it
-  // was measured that more requests are then in each other's way.
-  static HWY_INLINE void PrefetchRow(const MatrixView<const T>& m, size_t row) {
+  // Whether so much is computed with what is read that the processor does not
+  // look far enough ahead by itself.
+  bool Busy() const { return count_ > 1 || kParts > 1; }
+
+  // Asks for a whole row kAhead bytes or so ahead.
+  static HWY_INLINE void Prefetch(const MatrixView<const E>& m, size_t row) {
+    row += kAhead / (m.cols * sizeof(E) + 1) + 1;
     if (row >= m.rows) return;
-    constexpr size_t kCacheLine = 64 / sizeof(T);
+    constexpr size_t kCacheLine = 64 / sizeof(E);
     for (size_t c = 0; c < m.cols; c += kCacheLine) {
       hwy::Prefetch(m.row(row) + c);
     }
   }
 
-  void Finish(size_t row, T* o, T* lse) const {
+  void Finish(size_t row) const {
     constexpr T kLn2 = static_cast<T>(0.69314718055994530942);
     constexpr T kInf = std::numeric_limits<T>::infinity();
-    const bool blind = keys_[row].empty();
+    const AttentionRow<T>& r = rows_[row];
+    const bool blind = r.keys.empty();
     for (size_t c = 0; c < v_.cols; ++c) {
-      o[c] = blind ? 0 : o_[row * o_stride_ + c] / sum_[row];
+      r.o[c] = blind ? 0 : o_[row * o_stride_ + Elements::Place(c)] / sum_[row];
     }
-    if (lse != nullptr) {
-      *lse = blind ? -kInf : maximum_[row] * kLn2 + std::log(sum_[row]);
+    if (r.lse != nullptr) {
+      *r.lse = blind ? -kInf : maximum_[row] * kLn2 + std::log(sum_[row]);
     }
   }
 
-  const MatrixView<const T> k_;
-  const MatrixView<const T> v_;
-  const AttentionMask mask_;
+  const MatrixView<const E> k_;
+  const MatrixView<const E> v_;
+  const T factor_;
   const size_t q_stride_;
   const size_t o_stride_;
   T* const q_;        // [kMaxRows][q_stride_], scaled, zeros beyond key_dim
   T* const o_;        // [kMaxRows][o_stride_], relative to maximum_
-  T* const block_o_;  // likewise, of one block of keys
-  T* const weights_;  // [kMaxRows][kStride], before that scores
-  T* const ragged_;   // [kKeyBlock][kN], columns that fill no vector
-  size_t rows_ = 0;   // in use
-  KeyRange keys_[kMaxRows];
+  T* const weights_;  // [count_][weights_stride_], before that scores
+  const AttentionRow<T>* rows_ = nullptr;
+  size_t count_ = 0;
+  size_t weights_stride_ = 0;
   T maximum_[kMaxRows];
   T sum_[kMaxRows];
 };
