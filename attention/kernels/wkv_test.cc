@@ -183,9 +183,14 @@ TYPED_TEST(WkvTest, ChannelsMayBeComputedInParts) {
   }
 }
 
+// Token by token as chunks of one, to the last bit; longer chunks round their
+// sums differently.
 TYPED_TEST(WkvTest, ContinuesWhereItStopped) {
-  const Shape shape = {23, 21, 8, 0, 3, false};
+  const Shape shape = {23, 21, 1, 0, 3, false};
   const Problem<TypeParam> problem(shape);
+  Shape longer = shape;
+  longer.chunk = 8;
+  const double bound = std::is_same<TypeParam, float>::value ? 5e-6 : 1e-14;
   ForEachSimdTarget([&] {
     const Results<TypeParam> whole = Evaluate(problem);
     std::vector<TypeParam> state = problem.state, y(23 * 21);
@@ -198,7 +203,28 @@ TYPED_TEST(WkvTest, ContinuesWhereItStopped) {
     }
     EXPECT_EQ(y, whole.y);
     EXPECT_EQ(state, whole.state);
+    const Problem<TypeParam> chunked(longer);
+    ExpectNear(Values(y.begin(), y.end()), Evaluate(chunked).y, bound, bound,
+               "y");
   });
+}
+
+// Beside channels that share references there are some that cannot: keys that
+// drop by more than a float holds and fade at once, a bonus whose exponential
+// is infinite, keys too large to be told apart.
+TYPED_TEST(WkvTest, BlocksLeaveExtremesToSingleTokens) {
+  Problem<TypeParam> problem({24, 21, 24, 0, 1, false});
+  for (size_t t = 0; t < 24; ++t) {
+    if (t != 2) problem.k.view()(t, 1) -= 200;
+    problem.k.view()(t, 9) = TypeParam{1e30};
+  }
+  problem.w[1] = -300;
+  problem.u[5] = 100;
+  Values y;
+  Loss(problem, &y);
+  const double bound = std::is_same<TypeParam, float>::value ? 6e-5 : 1e-13;
+  ForEachSimdTarget(
+      [&] { ExpectNear(y, Evaluate(problem).y, bound, bound, "y"); });
 }
 
 TYPED_TEST(WkvTest, GradientsEqualCentralDifferences) {
