@@ -154,10 +154,9 @@ HWY_INLINE void ForwardVectors(D d, const Wkv<T>& s, size_t col,
 //   y_t = (a + e^u f v_t) / (b + e^u f),  a <- e^w a + f v_t,  b <- e^w b + f.
 //
 // m is a whole number of octaves: 2^n of k then comes out of one rounding, with
-// a remainder that is exact. All is well unless a denominator is so small that
-// terms next to it might have been lost; such a lane is computed once more
-// token by token, whatever the lanes beside it are. (A fresh p of -1e38 is only
-// a state of zeros.)
+// an exact remainder. A lane with a denominator so small that terms next to it
+// might have been lost is computed once more token by token, whatever the lanes
+// beside it are. (A fresh p of -1e38 is only a state of zeros.)
 constexpr size_t kBlock = 8;
 constexpr double kLeast = 1e-18;
 // e^u must leave the denominators finite, and k be known to an octave.
