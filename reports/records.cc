@@ -223,6 +223,9 @@ absl::Status CheckCeilings(const MachineCeilings& ceilings) {
   for (const double rate : ceilings.level_bytes_per_second()) {
     rates = rates && IsLoss(rate);
   }
+  for (const double rate : ceilings.level_update_bytes_per_second()) {
+    rates = rates && IsLoss(rate);
+  }
   if (!rates || ceilings.threads() < 1 ||
       ceilings.level_bytes_per_second_size() !=
           ceilings.level_capacity_size()) {

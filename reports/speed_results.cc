@@ -115,10 +115,15 @@ void AddCeilings(const MachineCeilings& c,
   constexpr double kGiga = 1e9;
   constexpr const char* kLevels[] = {"L1 reads", "L2 reads", "L3 reads",
                                      "DRAM reads"};
+  constexpr const char* kUpdatedLevels[] = {"L1 updates", "L2 updates",
+                                            "L3 updates", "DRAM updates"};
   add("float32 multiply-adds", "GFLOP/s", c.flops() / kGiga);
   add("exponentials", "G/s", c.exps() / kGiga);
   for (int i = 0; i < c.level_bytes_per_second_size() && i < 4; ++i) {
     add(kLevels[i], "GB/s", c.level_bytes_per_second(i) / kGiga);
+  }
+  for (int i = 0; i < c.level_update_bytes_per_second_size() && i < 4; ++i) {
+    add(kUpdatedLevels[i], "GB/s", c.level_update_bytes_per_second(i) / kGiga);
   }
   add("bfloat16 dot products", "GFLOP/s", c.bf16_flops() / kGiga);
   add("bfloat16 tiles", "GFLOP/s", c.amx_flops() / kGiga);

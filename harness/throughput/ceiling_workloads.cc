@@ -5,12 +5,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 
 namespace mneme {
 namespace {
 
 // Enough beside the seconds that a kernel gets, as a ceiling is steadier.
-constexpr double kMostSeconds = 0.02;
+constexpr double kMostSeconds = 0.015;
 
 }  // namespace
 
@@ -26,7 +27,8 @@ class CeilingWorkloads::Loop : public Workload {
   std::vector<Tensor> Outputs() const override { return {}; }
 
   std::string Name() const {
-    return absl::StrCat("ceiling/", CeilingName(ceiling_));
+    return absl::StrCat(
+        "ceiling/", absl::StrReplaceAll(CeilingName(ceiling_), {{" ", "-"}}));
   }
   bool IsArithmetic() const {
     return ceiling_ == Ceiling::kMultiplyAdd || ceiling_ == Ceiling::kExp;
@@ -91,9 +93,11 @@ MachineCeilings ToMessage(const Ceilings& ceilings) {
   message.set_threads(ceilings.threads);
   message.set_flops(ceilings.Rate(Ceiling::kMultiplyAdd));
   message.set_exps(ceilings.Rate(Ceiling::kExp));
-  for (const Ceiling level :
-       {Ceiling::kL1, Ceiling::kL2, Ceiling::kL3, Ceiling::kDram}) {
+  for (const Ceiling level : kReads) {
     message.add_level_bytes_per_second(ceilings.Rate(level));
+  }
+  for (const Ceiling level : kUpdates) {
+    message.add_level_update_bytes_per_second(ceilings.Rate(level));
   }
   for (const int64_t bytes : ceilings.cache_bytes) {
     message.add_level_capacity(bytes);

@@ -57,7 +57,7 @@ class Buffer {
   // write has them near its CPU.
   void Touch() { std::memset(data_, 1, bytes_); }
 
-  const void* data() const { return data_; }
+  void* data() const { return data_; }
 
  private:
   const size_t bytes_;
@@ -100,11 +100,13 @@ class RoundsLoop : public CeilingLoop {
   int64_t rounds_ = 1;
 };
 
-absl::StatusOr<Rounds> ReadRounds(const Caches& caches, int level,
-                                  kernels::ThreadPool* pool) {
+// A loop of simd_loops.h over a buffer in that level.
+template <class Loop>
+absl::StatusOr<Rounds> LevelRounds(const Caches& caches, int level,
+                                   kernels::ThreadPool* pool, Loop loop) {
   const int threads = Threads(pool);
   const auto bytes =
-      static_cast<size_t>(ReadBufferBytes(caches, level, threads));
+      static_cast<size_t>(LevelBufferBytes(caches, level, threads));
   if (bytes == 0) {
     return absl::UnimplementedError(
         absl::StrCat("no L", level + 1, " cache, or its size is unknown"));
@@ -119,8 +121,14 @@ absl::StatusOr<Rounds> ReadRounds(const Caches& caches, int level,
   return Rounds([=](int worker, int64_t rounds) {
     Buffer& buffer = *(*buffers)[worker];
     if (!std::exchange((*touched)[worker], 1)) buffer.Touch();
-    return ReadBytes(buffer.data(), bytes, rounds);
+    return loop(buffer.data(), bytes, rounds);
   });
+}
+
+// 0 is L1.
+int LevelOf(Ceiling ceiling, const Ceiling (&levels)[kLevels]) {
+  return static_cast<int>(std::find(levels, levels + kLevels, ceiling) -
+                          levels);
 }
 
 absl::StatusOr<Rounds> RoundsOf(Ceiling ceiling, const Caches& caches,
@@ -132,13 +140,15 @@ absl::StatusOr<Rounds> RoundsOf(Ceiling ceiling, const Caches& caches,
     case Ceiling::kExp:
       return Rounds([](int, int64_t rounds) { return RunExps(rounds); });
     case Ceiling::kL1:
-      return ReadRounds(caches, 0, pool);
     case Ceiling::kL2:
-      return ReadRounds(caches, 1, pool);
     case Ceiling::kL3:
-      return ReadRounds(caches, 2, pool);
     case Ceiling::kDram:
-      return ReadRounds(caches, 3, pool);
+      return LevelRounds(caches, LevelOf(ceiling, kReads), pool, ReadBytes);
+    case Ceiling::kL1Update:
+    case Ceiling::kL2Update:
+    case Ceiling::kL3Update:
+    case Ceiling::kDramUpdate:
+      return LevelRounds(caches, LevelOf(ceiling, kUpdates), pool, UpdateBytes);
     case Ceiling::kBf16:
       if (!HasAvx512Bf16()) {
         return absl::UnimplementedError("no AVX512-BF16");
@@ -167,6 +177,14 @@ absl::string_view CeilingName(Ceiling ceiling) {
       return "L3";
     case Ceiling::kDram:
       return "DRAM";
+    case Ceiling::kL1Update:
+      return "L1 rw";
+    case Ceiling::kL2Update:
+      return "L2 rw";
+    case Ceiling::kL3Update:
+      return "L3 rw";
+    case Ceiling::kDramUpdate:
+      return "DRAM rw";
     case Ceiling::kBf16:
       return "bf16";
     case Ceiling::kAmx:
@@ -187,12 +205,16 @@ absl::string_view CeilingUnit(Ceiling ceiling) {
     case Ceiling::kL2:
     case Ceiling::kL3:
     case Ceiling::kDram:
+    case Ceiling::kL1Update:
+    case Ceiling::kL2Update:
+    case Ceiling::kL3Update:
+    case Ceiling::kDramUpdate:
       return "B";
   }
   return "";
 }
 
-int64_t ReadBufferBytes(const Caches& caches, int level, int threads) {
+int64_t LevelBufferBytes(const Caches& caches, int level, int threads) {
   constexpr int64_t kMebibyte = 1 << 20;
   const auto share = [&](const Cache& cache) {
     return cache.BytesOf(threads) / threads;

@@ -36,19 +36,32 @@ enum class Ceiling {
   kL2,
   kL3,
   kDram,
+  kL1Update,  // the same data read and written in place, both counted
+  kL2Update,
+  kL3Update,
+  kDramUpdate,
   kBf16,  // bfloat16 dot products of AVX512-BF16
   kAmx,   // bfloat16 tile products of AMX
 };
 inline constexpr Ceiling kAllCeilings[] = {
-    Ceiling::kMultiplyAdd, Ceiling::kExp,  Ceiling::kL1,   Ceiling::kL2,
-    Ceiling::kL3,          Ceiling::kDram, Ceiling::kBf16, Ceiling::kAmx};
+    Ceiling::kMultiplyAdd, Ceiling::kExp,      Ceiling::kL1,
+    Ceiling::kL2,          Ceiling::kL3,       Ceiling::kDram,
+    Ceiling::kL1Update,    Ceiling::kL2Update, Ceiling::kL3Update,
+    Ceiling::kDramUpdate,  Ceiling::kBf16,     Ceiling::kAmx};
+// The levels of memory, the fastest first, and the updates of each.
+inline constexpr Ceiling kReads[] = {Ceiling::kL1, Ceiling::kL2, Ceiling::kL3,
+                                     Ceiling::kDram};
+inline constexpr Ceiling kUpdates[] = {Ceiling::kL1Update, Ceiling::kL2Update,
+                                       Ceiling::kL3Update,
+                                       Ceiling::kDramUpdate};
 
-absl::string_view CeilingName(Ceiling ceiling);  // "fma", "exp", "L1", ...
+absl::string_view CeilingName(Ceiling ceiling);  // "fma", "L1", "L1 rw", ...
 absl::string_view CeilingUnit(Ceiling ceiling);  // "FLOP", "exp", "B"
 
-// Bytes that each of `threads` threads reads over and over again to measure a
-// level, 0 for DRAM; a multiple of 1024. 0 where there is no such cache.
-int64_t ReadBufferBytes(const Caches& caches, int level, int threads);
+// Bytes that each of `threads` threads goes through over and over again to
+// measure a level, 3 for DRAM; a multiple of 1024. 0 where there is no such
+// cache.
+int64_t LevelBufferBytes(const Caches& caches, int level, int threads);
 
 // One loop, on the calling thread or on all threads of a pool at once. Not
 // thread-safe; the SIMD target is the one in use at each Run.

@@ -4,14 +4,13 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <iterator>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 
 namespace mneme {
 namespace {
-
-constexpr Ceiling kCaches[] = {Ceiling::kL1, Ceiling::kL2, Ceiling::kL3};
 
 // Of `units` of a ceiling. Nothing takes no time, whatever its rate.
 absl::StatusOr<double> Seconds(double units, const Ceilings& ceilings,
@@ -23,6 +22,15 @@ absl::StatusOr<double> Seconds(double units, const Ceilings& ceilings,
         "the ceiling of ", CeilingName(ceiling), " was not measured"));
   }
   return units / rate;
+}
+
+// What moves most bytes to and from a level, of `traffic`.
+Ceiling FastestOf(Ceiling level, Traffic traffic, const Ceilings& ceilings) {
+  if (traffic == Traffic::kReads) return level;
+  const Ceiling update =
+      kUpdates[std::find(std::begin(kReads), std::end(kReads), level) -
+               std::begin(kReads)];
+  return ceilings.Rate(update) > ceilings.Rate(level) ? update : level;
 }
 
 }  // namespace
@@ -38,15 +46,16 @@ absl::string_view Limit::binding() const {
 Ceiling LevelOf(double working_set_bytes, const Ceilings& ceilings) {
   for (size_t i = 0; i < ceilings.cache_bytes.size(); ++i) {
     if (working_set_bytes <= static_cast<double>(ceilings.cache_bytes[i]) &&
-        ceilings.Rate(kCaches[i]) > 0) {
-      return kCaches[i];
+        ceilings.Rate(kReads[i]) > 0) {
+      return kReads[i];
     }
   }
   return Ceiling::kDram;
 }
 
 absl::StatusOr<Limit> LimitOf(const Cost& cost, double working_set_bytes,
-                              const Ceilings& ceilings, Ceiling products) {
+                              const Ceilings& ceilings, Traffic traffic,
+                              Ceiling products) {
   if (products != Ceiling::kMultiplyAdd && products != Ceiling::kBf16 &&
       products != Ceiling::kAmx) {
     return absl::InvalidArgumentError(
@@ -58,7 +67,8 @@ absl::StatusOr<Limit> LimitOf(const Cost& cost, double working_set_bytes,
   if (!flops.ok()) return flops.status();
   const auto exps = Seconds(cost.exps, ceilings, Ceiling::kExp);
   if (!exps.ok()) return exps.status();
-  const auto bytes = Seconds(cost.bytes, ceilings, limit.level);
+  const auto bytes =
+      Seconds(cost.bytes, ceilings, FastestOf(limit.level, traffic, ceilings));
   if (!bytes.ok()) return bytes.status();
   limit.compute_seconds =
       products == Ceiling::kAmx ? std::max(*flops, *exps) : *flops + *exps;

@@ -16,9 +16,12 @@
 // compute exponentials, so there the longer of the two counts.
 //
 // The bandwidth is that of the level in which the working set lives: what one
-// call touches, again and again or once more in the next repetition. Stores
-// are counted as if they were loads, which flatters the machine: the limit may
-// be too short, never too long.
+// call touches, again and again or once more in the next repetition. Work that
+// only reads is held to the rate of reading. Work that writes as well is held
+// to the rate of reading and writing at once, if that is higher: caches do both
+// at the same time (on Zen 5 they move twice the bytes of reading alone). Few
+// kernels write as much as they read, so their limit may be too short; it is
+// never too long.
 
 #ifndef MNEME_HARNESS_THROUGHPUT_LIMIT_H_
 #define MNEME_HARNESS_THROUGHPUT_LIMIT_H_
@@ -44,11 +47,13 @@ struct Limit {
 // threads each is thought to work on its share of it.
 Ceiling LevelOf(double working_set_bytes, const Ceilings& ceilings);
 
+enum class Traffic { kReads, kReadsAndWrites };
+
 // `products` says which unit does the FLOPs: kMultiplyAdd, kBf16 or kAmx.
 // FailedPrecondition if a ceiling that is needed was not measured;
 // InvalidArgument for another `products`.
 absl::StatusOr<Limit> LimitOf(const Cost& cost, double working_set_bytes,
-                              const Ceilings& ceilings,
+                              const Ceilings& ceilings, Traffic traffic,
                               Ceiling products = Ceiling::kMultiplyAdd);
 
 }  // namespace mneme

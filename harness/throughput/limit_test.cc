@@ -33,7 +33,7 @@ Cost Work(double flops, double exps, double bytes) {
 }
 
 TEST(Limit, AddsExponentialsToMultiplyAdds) {
-  const auto limit = LimitOf(Work(300, 20, 80), 50, Machine());
+  const auto limit = LimitOf(Work(300, 20, 80), 50, Machine(), Traffic::kReads);
   ASSERT_TRUE(limit.ok()) << limit.status();
   EXPECT_EQ(limit->compute_seconds, 5);
   EXPECT_EQ(limit->memory_seconds, 1);
@@ -43,8 +43,8 @@ TEST(Limit, AddsExponentialsToMultiplyAdds) {
 
 TEST(Limit, OverlapsExponentialsWithTheMatrixUnit) {
   for (double exps : {20, 40}) {
-    const auto limit =
-        LimitOf(Work(3000, exps, 0), 50, Machine(), Ceiling::kAmx);
+    const auto limit = LimitOf(Work(3000, exps, 0), 50, Machine(),
+                               Traffic::kReads, Ceiling::kAmx);
     ASSERT_TRUE(limit.ok()) << limit.status();
     EXPECT_EQ(limit->seconds(), exps == 20 ? 3 : 4);
   }
@@ -57,10 +57,25 @@ TEST(Limit, NamesTheLevelThatBinds) {
   } cases[] = {{100, 1, "L1"},  {101, 2, "L2"},   {1000, 2, "L2"},
                {1001, 4, "L3"}, {10000, 4, "L3"}, {10001, 16, "DRAM"}};
   for (const auto& c : cases) {
-    const auto limit = LimitOf(Work(10, 0, 80), c.working_set, Machine());
+    const auto limit =
+        LimitOf(Work(10, 0, 80), c.working_set, Machine(), Traffic::kReads);
     ASSERT_TRUE(limit.ok()) << limit.status();
     EXPECT_EQ(limit->seconds(), c.seconds) << c.level;
     EXPECT_EQ(limit->binding(), c.level);
+  }
+}
+
+TEST(Limit, OfWhatWritesIsTheFasterOfReadingAndBothAtOnce) {
+  Ceilings machine = Machine();
+  for (const double update : {0.0, 30.0, 80.0}) {
+    machine.per_second[static_cast<size_t>(Ceiling::kL2Update)] = update;
+    const auto reads = LimitOf(Work(0, 0, 80), 101, machine, Traffic::kReads);
+    const auto both =
+        LimitOf(Work(0, 0, 80), 101, machine, Traffic::kReadsAndWrites);
+    ASSERT_TRUE(reads.ok() && both.ok());
+    EXPECT_EQ(reads->seconds(), 2);
+    EXPECT_EQ(both->seconds(), update == 80 ? 1 : 2);
+    EXPECT_EQ(both->binding(), "L2");
   }
 }
 
@@ -74,11 +89,15 @@ TEST(Limit, PassesOverLevelsThatAreNotThere) {
 }
 
 TEST(Limit, SaysWhichCeilingIsMissing) {
-  const auto limit = LimitOf(Work(1, 0, 0), 1, Machine(), Ceiling::kBf16);
+  const auto limit =
+      LimitOf(Work(1, 0, 0), 1, Machine(), Traffic::kReads, Ceiling::kBf16);
   EXPECT_EQ(limit.status().message(), "the ceiling of bf16 was not measured");
   // What is not needed may be missing.
-  EXPECT_TRUE(LimitOf(Work(0, 1, 1), 1, Machine(), Ceiling::kBf16).ok());
-  EXPECT_FALSE(LimitOf(Work(1, 0, 0), 1, Machine(), Ceiling::kL1).ok());
+  EXPECT_TRUE(
+      LimitOf(Work(0, 1, 1), 1, Machine(), Traffic::kReads, Ceiling::kBf16)
+          .ok());
+  EXPECT_FALSE(
+      LimitOf(Work(1, 0, 0), 1, Machine(), Traffic::kReads, Ceiling::kL1).ok());
 }
 
 }  // namespace

@@ -17,6 +17,14 @@ Ceiling ProductsOf(const Contender& contender, const Problem& problem,
   return Ceiling::kMultiplyAdd;
 }
 
+// All but decoding from a cache of what was said writes about as much as it
+// reads, or at least some of it.
+Traffic TrafficOf(const Problem& problem) {
+  return problem.phase == Phase::kDecode && !problem.op->StepRewritesState()
+             ? Traffic::kReads
+             : Traffic::kReadsAndWrites;
+}
+
 }  // namespace
 
 double WorkingSet(const Problem& problem) {
@@ -54,7 +62,7 @@ absl::StatusOr<Limit> LimitOf(const Contender& contender,
                               const Problem& problem,
                               const Ceilings& ceilings) {
   return LimitOf(CostOf(problem), WorkingSet(problem), ceilings,
-                 ProductsOf(contender, problem, ceilings));
+                 TrafficOf(problem), ProductsOf(contender, problem, ceilings));
 }
 
 double TokensOf(const Problem& problem) {

@@ -60,5 +60,22 @@ TEST_F(ProblemCostTest, OnlyOurProductsInBfloat16AreHeldToTheirUnit) {
               1e-3 * b->compute_seconds);
 }
 
+TEST_F(ProblemCostTest, OnlyACacheIsReadAndNotWritten) {
+  Ceilings ceilings;
+  for (double& rate : ceilings.per_second) rate = 1e18;
+  ceilings.per_second[static_cast<size_t>(Ceiling::kDram)] = 1;
+  ceilings.per_second[static_cast<size_t>(Ceiling::kDramUpdate)] = 2;
+  Contender ours;
+  ours.name = kOwnContender;
+  for (const Phase phase :
+       {Phase::kPrefill, Phase::kDecode, Phase::kBackward}) {
+    const Problem problem = Make(phase);
+    const auto limit = LimitOf(ours, problem, ceilings);
+    ASSERT_TRUE(limit.ok());
+    EXPECT_EQ(limit->seconds(),
+              CostOf(problem).bytes / (phase == Phase::kDecode ? 1 : 2));
+  }
+}
+
 }  // namespace
 }  // namespace mneme

@@ -2,6 +2,8 @@
 
 #include "harness/throughput/simd_loops.h"
 
+#include <atomic>
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "harness/throughput/simd_loops.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
@@ -104,6 +106,27 @@ HWY_FLATTEN double Read(const void* data, size_t bytes, int64_t rounds) {
   return static_cast<double>(bytes) * static_cast<double>(rounds);
 }
 
+// One stream: two gain nothing where lines are written.
+HWY_FLATTEN double Update(void* data, size_t bytes, int64_t rounds) {
+  const hn::ScalableTag<uint32_t> d;
+  constexpr size_t kVectors = 4;
+  const size_t lanes = hn::Lanes(d);
+  const size_t size = bytes / sizeof(uint32_t);
+  const auto one = hn::Set(d, 1);
+  uint32_t* const numbers = static_cast<uint32_t*>(data);
+  for (int64_t round = 0; round < rounds; ++round) {
+    for (size_t i = 0; i < size; i += kVectors * lanes) {
+      kn::Unroll<kVectors>([&](auto j) HWY_ATTR {
+        uint32_t* const at = numbers + i + j * lanes;
+        hn::Store(hn::Add(hn::Load(d, at), one), d, at);
+      });
+    }
+    // Or the compiler would do all rounds at once.
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+  }
+  return 2.0 * static_cast<double>(bytes) * static_cast<double>(rounds);
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace mneme
 HWY_AFTER_NAMESPACE();
@@ -114,6 +137,7 @@ namespace mneme {
 HWY_EXPORT(MultiplyAdds);
 HWY_EXPORT(Exps);
 HWY_EXPORT(Read);
+HWY_EXPORT(Update);
 
 double RunMultiplyAdds(int64_t rounds) {
   return HWY_DYNAMIC_DISPATCH(MultiplyAdds)(rounds);
@@ -123,6 +147,10 @@ double RunExps(int64_t rounds) { return HWY_DYNAMIC_DISPATCH(Exps)(rounds); }
 
 double ReadBytes(const void* data, size_t bytes, int64_t rounds) {
   return HWY_DYNAMIC_DISPATCH(Read)(data, bytes, rounds);
+}
+
+double UpdateBytes(void* data, size_t bytes, int64_t rounds) {
+  return HWY_DYNAMIC_DISPATCH(Update)(data, bytes, rounds);
 }
 
 }  // namespace mneme

@@ -25,6 +25,11 @@ double RunExps(int64_t rounds);
 // with them. data is aligned to 64, bytes a multiple of 1024. Returns bytes.
 double ReadBytes(const void* data, size_t bytes, int64_t rounds);
 
+// Likewise adds one to each 32-bit number and puts it back: a cache takes back
+// what was written while it hands out what is read next. Returns bytes, read
+// and written ones together.
+double UpdateBytes(void* data, size_t bytes, int64_t rounds);
+
 }  // namespace mneme
 
 #endif  // MNEME_HARNESS_THROUGHPUT_SIMD_LOOPS_H_

@@ -53,8 +53,12 @@ Json MeasurementJson(const ThroughputRecord& record,
 Json CeilingsJson(const std::string& variant, const MachineCeilings& c) {
   Json levels = Json::array();
   for (int i = 0; i < c.level_bytes_per_second_size(); ++i) {
-    levels.push_back({{"bytes_per_second", c.level_bytes_per_second(i)},
-                      {"capacity", c.level_capacity(i)}});
+    levels.push_back(
+        {{"bytes_per_second", c.level_bytes_per_second(i)},
+         {"update_bytes_per_second", i < c.level_update_bytes_per_second_size()
+                                         ? c.level_update_bytes_per_second(i)
+                                         : 0},
+         {"capacity", c.level_capacity(i)}});
   }
   return {{"beside", variant},
           {"threads", c.threads()},
