@@ -19,6 +19,7 @@
 #include <cstddef>
 #include <cstring>
 
+#include "attention/kernels/lane_sums-inl.h"
 #include "attention/kernels/matrix.h"
 #include "hwy/highway.h"
 
@@ -29,10 +30,6 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 template <typename T>
 constexpr size_t kLanes = hn::MaxLanes(hn::ScalableTag<T>());
-
-// Elements of a 128-bit block, within which all targets can permute.
-template <typename T>
-constexpr size_t kBlockLanes = kLanes<T> == 1 ? 1 : 16 / sizeof(T);
 
 constexpr size_t RoundUp(size_t n, size_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
@@ -276,42 +273,6 @@ HWY_NOINLINE void Transpose(const T* HWY_RESTRICT from, size_t from_stride,
       *element = kOld == Old::kAdd ? *element + value : value;
     }
   }
-}
-
-#if HWY_TARGET != HWY_SCALAR
-// The sum of a vector's 128-bit blocks.
-template <class D, class V>
-HWY_INLINE auto SumOfBlocks(D d, V v) {
-  if constexpr (hn::MaxLanes(d) <= kBlockLanes<hn::TFromD<D>>) {
-    return v;
-  } else {
-    const hn::Half<D> half;
-    return SumOfBlocks(half,
-                       hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
-  }
-}
-#endif
-
-// Stores to[i] = sum of the lanes of v[i] for kBlockLanes vectors: together
-// they need a third of the operations that they would one by one.
-template <typename T, class V>
-HWY_INLINE void StoreSumsOfLanes(const V* v, T* to) {
-#if HWY_TARGET == HWY_SCALAR
-  to[0] = hn::GetLane(v[0]);
-#else
-  const hn::ScalableTag<T> d;
-  const hn::FixedTag<T, kBlockLanes<T>> block;
-  const auto add_pairs = [&](V a, V b) HWY_ATTR {
-    return hn::Add(hn::InterleaveLower(d, a, b), hn::InterleaveUpper(d, a, b));
-  };
-  if constexpr (kBlockLanes<T> == 4) {
-    const V even = add_pairs(v[0], v[2]);
-    const V odd = add_pairs(v[1], v[3]);
-    hn::StoreU(SumOfBlocks(d, add_pairs(even, odd)), block, to);
-  } else {
-    hn::StoreU(SumOfBlocks(d, add_pairs(v[0], v[1])), block, to);
-  }
-#endif
 }
 
 }  // namespace HWY_NAMESPACE

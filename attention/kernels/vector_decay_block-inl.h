@@ -17,6 +17,7 @@
 
 #include "attention/kernels/additive_recurrence-inl.h"
 #include "attention/kernels/exp-inl.h"
+#include "attention/kernels/lane_sums-inl.h"
 #include "attention/kernels/lanes-inl.h"
 #include "attention/kernels/staged_tile-inl.h"
 #include "attention/kernels/vector_decay_recurrence.h"
@@ -29,6 +30,12 @@ namespace recurrence {
 namespace hn = hwy::HWY_NAMESPACE;
 
 constexpr size_t kBlockTokens = 16;
+
+// Tokens between which decays are multiplied up pair by pair. What is further
+// apart meets at the start of the later one's run: queries decayed from there
+// and keys decayed up to there, both by factors of at most 1, are two matrices
+// whose product is the scores.
+constexpr size_t kRunTokens = 4;
 
 // state = diag(decay) state + sum.
 template <typename T>
@@ -64,71 +71,33 @@ class DecayBlock {
     }
     v = TakeTile(kBlockTokens, value_dim_, take);
     scores = TakeTile(kBlockTokens, kBlockTokens, take);
-    decayed_keys_ = TakeTile(key_dim_, kBlockTokens, take);
-    total = take(Padded<T>(key_dim_));
-    bonus = take(Padded<T>(key_dim_));
+    run_queries_ = TakeTile(kRunTokens, key_dim_, take);
+    for (T** row : {&total, &bonus, &run_decay_, &zeros_}) {
+      *row = take(Padded<T>(key_dim_));
+    }
+  }
+
+  // After LayOut, before the first block.
+  void Start() {
+    std::fill_n(zeros_, Padded<T>(key_dim_), T{0});
+    std::fill_n(bonus, Padded<T>(key_dim_), T{1});
+    if (reads_first()) std::copy_n(a_.bonus, key_dim_, bonus);
   }
 
   bool reads_first() const { return a_.bonus != nullptr; }
 
-  // Rows [begin, begin + rows) of keys and values with their decays.
-  HWY_NOINLINE void LoadKeys(size_t begin, size_t rows) {
-    const hn::ScalableTag<T> d;
-    Stage(a_.k.Rows(begin, rows), k);
+  // Tokens [begin, begin + rows), queries times scale; q, k and decay only if
+  // kKeep.
+  template <bool kKeep>
+  void Load(size_t begin, size_t rows, T scale) {
     Stage(a_.v.Rows(begin, rows), v);
-    Stage(a_.log_decay.Rows(begin, rows), decay);
-    const size_t padded_rows = Padded<T>(rows);
-    for (size_t c = 0; c < key_dim_; c += hn::Lanes(d)) {
-      auto product = hn::Set(d, T{1});
-      for (size_t t = padded_rows; t-- > 0;) {
-        T* const at = decay.row(t) + c;
-        const auto factor = FastExpNonPositive(d, hn::Load(d, at));
-        hn::Store(factor, d, at);
-        hn::Store(hn::Mul(hn::Load(d, k.row(t) + c), product), d,
-                  k_to_end.row(t) + c);
-        product = hn::Mul(product, factor);
+    for (size_t first = 0; first < Padded<T>(rows); first += kRunTokens) {
+      if (reads_first()) {
+        LoadRun<true, kKeep>(begin, rows, first, scale);
+      } else {
+        LoadRun<false, kKeep>(begin, rows, first, scale);
       }
-      hn::Store(product, d, total + c);
-    }
-  }
-
-  // After LoadKeys: queries times scale, and scores.
-  HWY_NOINLINE void LoadQueries(size_t begin, size_t rows, T scale) {
-    const hn::ScalableTag<T> d;
-    Stage(a_.q.Rows(begin, rows), q, scale);
-    for (size_t c = 0; c < key_dim_; c += hn::Lanes(d)) {
-      auto product = hn::Set(d, T{1});
-      for (size_t t = 0; t < Padded<T>(rows); ++t) {
-        const auto factor = hn::Load(d, decay.row(t) + c);
-        const auto query = hn::Load(d, q.row(t) + c);
-        const auto next = hn::Mul(product, factor);
-        hn::Store(hn::Mul(query, reads_first() ? product : next), d,
-                  q_from_start.row(t) + c);
-        product = next;
-      }
-    }
-    for (size_t c = 0; c < Padded<T>(key_dim_); ++c) {
-      bonus[c] = reads_first() && c < key_dim_ ? a_.bonus[c] : T{1};
-    }
-    Transpose(k, rows, key_dim_, decayed_keys_);
-    for (size_t keys = 0; keys < rows; keys += hn::Lanes(d)) {
-      for (size_t queries = keys / kQueries * kQueries; queries < rows;
-           queries += kQueries) {
-        if (reads_first()) {
-          ComputeScores<true>(keys, queries, rows);
-        } else {
-          ComputeScores<false>(keys, queries, rows);
-        }
-      }
-    }
-    for (size_t t = 0; reads_first() && t < rows; ++t) {
-      auto sum = hn::Zero(d);
-      for (size_t c = 0; c < key_dim_; c += hn::Lanes(d)) {
-        const auto key =
-            hn::Mul(hn::Load(d, k.row(t) + c), hn::Load(d, bonus + c));
-        sum = hn::MulAdd(hn::Load(d, q.row(t) + c), key, sum);
-      }
-      scores.row(t)[t] = hn::GetLane(hn::SumOfLanes(d, sum));
+      ScoreEarlier(first);
     }
   }
 
@@ -150,55 +119,155 @@ class DecayBlock {
   T* bonus = nullptr;    // weight of the token itself; 1 if it reads last
 
  private:
-  // Queries whose scores are in registers at once.
-  static constexpr size_t kQueries = 8;
-  static_assert(kBlockTokens % kQueries == 0);
+  using D = hn::ScalableTag<T>;
+  using V = hn::VFromD<D>;
 
-  // Scores of queries [query, query + kQueries) with a vector of keys.
-  // decayed_keys_[c][j] is k_jc decayed up to the token that reads it: lanes
-  // are keys, so that a score needs no sum over lanes. Keys after the token
-  // wait as they are.
-  template <bool kReadsFirst>
-  HWY_NOINLINE void ComputeScores(size_t key, size_t query, size_t rows) {
-    const hn::ScalableTag<T> d;
-    using V = hn::VFromD<decltype(d)>;
-    decltype(hn::FirstN(d, 0)) earlier[kQueries];
-    V sums[kQueries];
-    Unroll<kQueries>([&](auto x) HWY_ATTR {
-      const size_t i = query + x;
-      earlier[x] = hn::FirstN(d, i < key ? 0 : i - key);
-      sums[x] = hn::Zero(d);
-    });
-    // Copies, which the stores below cannot alias.
-    const T* weights = q.row(query);
-    const T* factors = decay.row(query);
-    const size_t stride = q.stride, key_stride = decayed_keys_.stride;
-    T* at = decayed_keys_.data + key;
-    for (const T* const end = weights + key_dim_; weights < end;
-         ++weights, ++factors, at += key_stride) {
-      V keys = hn::Load(d, at);
-      Unroll<kQueries>([&](auto x) HWY_ATTR __attribute__((always_inline)) {
-        const V weight = hn::Set(d, weights[x * stride]);
-        const V factor = hn::Set(d, factors[x * stride]);
-        if constexpr (kReadsFirst) {
-          sums[x] = hn::MulAdd(weight, keys, sums[x]);
-        }
-        keys = hn::IfThenElse(earlier[x], hn::Mul(keys, factor), keys);
-        if constexpr (!kReadsFirst) {
-          sums[x] = hn::MulAdd(weight, keys, sums[x]);
-        }
-      });
-      hn::Store(keys, d, at);
+  // The tokens of a run. Those that the block does not have are zero, and do
+  // not decay.
+  struct Run {
+    size_t first;
+    const T* q[kRunTokens];
+    const T* k[kRunTokens];
+    const T* log_decay[kRunTokens];
+  };
+  using RunScores = V[kRunTokens][kRunTokens];  // [query][key]
+
+  // All of a run of tokens, from `first` of the block, but its queries' scores
+  // with keys before it.
+  template <bool kReadsFirst, bool kKeep>
+  HWY_NOINLINE void LoadRun(size_t begin, size_t rows, size_t first, T scale) {
+    const D d;
+    Run run;
+    run.first = first;
+    for (size_t i = 0; i < kRunTokens; ++i) {
+      const bool exists = first + i < rows;
+      const size_t t = begin + first + i;
+      run.q[i] = exists ? a_.q.row(t) : zeros_;
+      run.k[i] = exists ? a_.k.row(t) : zeros_;
+      run.log_decay[i] = exists ? a_.log_decay.row(t) : zeros_;
     }
-    Unroll<kQueries>([&](auto x) HWY_ATTR {
-      hn::Store(query + x < rows ? sums[x] : hn::Zero(d), d,
-                scores.row(query + x) + key);
+    RunScores sums;
+    SetToZero(sums);
+    size_t c = 0;
+    for (; c + hn::Lanes(d) <= key_dim_; c += hn::Lanes(d)) {
+      LoadColumns<kReadsFirst, kKeep>(run, c, AllLanes<D>(), scale, sums);
+    }
+    if (c < key_dim_) {
+      LoadColumns<kReadsFirst, kKeep>(run, c, FirstLanes<D>{key_dim_ - c},
+                                      scale, sums);
+    }
+    StoreScores<kRunTokens>(sums, first, first);
+  }
+
+  // A vector of key dimensions of all that.
+  template <bool kReadsFirst, bool kKeep, class Lanes>
+  HWY_INLINE void LoadColumns(const Run& run, size_t c, const Lanes& lanes,
+                              T scale, RunScores& sums) {
+    const D d;
+    V q_run, product = hn::Set(d, T{1});  // of the run's decays
+    const V before = run.first == 0 ? product : hn::Load(d, total + c);
+    V k[kRunTokens];  // keys so far, decayed up to this token
+    Unroll<kRunTokens>([&](auto i) HWY_ATTR __attribute__((always_inline)) {
+      constexpr size_t kToken = decltype(i)::value;
+      const size_t row = run.first + kToken;
+      const V factor =
+          FastExpNonPositive(d, lanes.Load(run.log_decay[kToken] + c));
+      const V q = hn::Mul(lanes.Load(run.q[kToken] + c), hn::Set(d, scale));
+      k[kToken] = lanes.Load(run.k[kToken] + c);
+      if constexpr (kKeep) {
+        hn::Store(q, d, this->q.row(row) + c);
+        hn::Store(k[kToken], d, this->k.row(row) + c);
+        hn::Store(factor, d, decay.row(row) + c);
+      }
+      Unroll<kToken>([&](auto j) HWY_ATTR __attribute__((always_inline)) {
+        const V faded = hn::Mul(k[j], factor);
+        sums[kToken][j] =
+            hn::MulAdd(q, kReadsFirst ? k[j] : faded, sums[kToken][j]);
+        k[j] = faded;
+      });
+      const V own =
+          kReadsFirst ? hn::Mul(k[kToken], hn::Load(d, bonus + c)) : k[kToken];
+      sums[kToken][kToken] = hn::MulAdd(q, own, sums[kToken][kToken]);
+      const V next = hn::Mul(product, factor);
+      q_run = hn::Mul(q, kReadsFirst ? product : next);
+      hn::Store(q_run, d, run_queries_.row(kToken) + c);
+      hn::Store(hn::Mul(q_run, before), d, q_from_start.row(row) + c);
+      product = next;
+    });
+    Unroll<kRunTokens>([&](auto j) HWY_ATTR __attribute__((always_inline)) {
+      hn::Store(k[j], d, k_to_end.row(run.first + j) + c);
+    });
+    hn::Store(product, d, run_decay_ + c);
+    hn::Store(hn::Mul(before, product), d, total + c);
+  }
+
+  // Queries of a run whose scores with kRunTokens keys are in registers at
+  // once.
+  static constexpr size_t kQueries =
+      HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL ? 4 : 2;
+  static_assert(kRunTokens % kQueries == 0);
+
+  // The scores of the run from `first` with all keys before it, which decay
+  // along the run then.
+  HWY_NOINLINE void ScoreEarlier(size_t first) {
+    const D d;
+    for (size_t key = 0; key < first; key += kRunTokens) {
+      for (size_t query = 0; query < kRunTokens; query += kQueries) {
+        const bool last = query + kQueries == kRunTokens;
+        V sums[kQueries][kRunTokens];
+        SetToZero(sums);
+        for (size_t c = 0; c < key_dim_; c += hn::Lanes(d)) {
+          V k[kRunTokens];
+          Unroll<kRunTokens>([&](auto j) HWY_ATTR
+                             __attribute__((always_inline)) {
+                               k[j] = hn::Load(d, k_to_end.row(key + j) + c);
+                             });
+          Unroll<kQueries>([&](auto i) HWY_ATTR __attribute__((always_inline)) {
+            const V q = hn::Load(d, run_queries_.row(query + i) + c);
+            Unroll<kRunTokens>([&](auto j) HWY_ATTR
+                               __attribute__((always_inline)) {
+                                 sums[i][j] = hn::MulAdd(q, k[j], sums[i][j]);
+                               });
+          });
+          const V factor = hn::Load(d, run_decay_ + c);
+          if (!last) continue;
+          Unroll<kRunTokens>([&](
+              auto j) HWY_ATTR __attribute__((always_inline)) {
+            hn::Store(hn::Mul(k[j], factor), d, k_to_end.row(key + j) + c);
+          });
+        }
+        StoreScores<kQueries>(sums, first + query, key);
+      }
+    }
+  }
+
+  template <size_t kRows>
+  static HWY_INLINE void SetToZero(V (&sums)[kRows][kRunTokens]) {
+    Unroll<kRows>([&](auto i) HWY_ATTR __attribute__((always_inline)) {
+      Unroll<kRunTokens>([&](auto j) HWY_ATTR __attribute__((always_inline)) {
+        sums[i][j] = hn::Zero(D());
+      });
+    });
+  }
+
+  template <size_t kRows>
+  HWY_INLINE void StoreScores(const V (&sums)[kRows][kRunTokens], size_t query,
+                              size_t key) {
+    constexpr size_t kAtOnce = kBlockLanes<T>;
+    Unroll<kRows>([&](auto i) HWY_ATTR __attribute__((always_inline)) {
+      Unroll<kRunTokens / kAtOnce>([&](
+          auto j) HWY_ATTR __attribute__((always_inline)) {
+        StoreSumsOfLanes(sums[i] + j * kAtOnce,
+                         scores.row(query + i) + key + j * kAtOnce);
+      });
     });
   }
 
   const VectorDecayRecurrence<T>& a_;
   const size_t key_dim_, value_dim_;
-  Tile<T> decayed_keys_;
+  Tile<T> run_queries_;  // q times the decays between its run's start and read
+  T* run_decay_ = nullptr;  // product of a run's decays, by key dimension
+  T* zeros_ = nullptr;      // a row
 };
 
 }  // namespace recurrence

@@ -68,6 +68,7 @@ void RunVectorForward(const VectorDecayRecurrence<T>& a, T* state,
     block.LayOut(take);
     s = DecayBlock<T>::TakeTile(key_dim, value_dim, take);
   });
+  block.Start();
   Stage<T>({state, key_dim, value_dim}, s);
   const size_t step = std::min(a.chunk, length);
   for (size_t chunk = 0; chunk < length; chunk += step) {
@@ -80,8 +81,7 @@ void RunVectorForward(const VectorDecayRecurrence<T>& a, T* state,
       const size_t rows = std::min(kBlockTokens, end - begin);
       ahead.Start({a.k, a.v, a.log_decay, a.q, o}, begin + rows,
                   std::min(length, begin + rows + kBlockTokens));
-      block.LoadKeys(begin, rows);
-      block.LoadQueries(begin, rows, a.scale);
+      block.template Load<false>(begin, rows, a.scale);
       Mix<Part::kLower>(
           rows, value_dim,
           CrossProduct<T, Ignore>{RowsTimes(block.q_from_start, s, key_dim),
@@ -132,6 +132,7 @@ class VectorBackward {
     if (length == 0) return;
     const size_t chunk = std::min(a_.chunk, length);
     LayOutScratch<T>([&](const auto& take) { LayOut(chunk, take); });
+    block_.Start();
     Stage<T>({d_state, key_dim_, value_dim_}, d_s_);
     for (size_t c = (length + chunk - 1) / chunk; c-- > 0;) {
       RunChunk(c * chunk, std::min(length, (c + 1) * chunk),
@@ -171,7 +172,7 @@ class VectorBackward {
     const size_t blocks = (end - begin + kBlockTokens - 1) / kBlockTokens;
     for (size_t b = 0; b + 1 < blocks; ++b) {
       std::copy_n(State(b).data, state_size_, State(b + 1).data);
-      block_.LoadKeys(begin + b * kBlockTokens, kBlockTokens);
+      block_.template Load<false>(begin + b * kBlockTokens, kBlockTokens, T{1});
       block_.AddKeysTo(State(b + 1), kBlockTokens);
     }
     for (size_t b = blocks; b-- > 0;) {
@@ -181,8 +182,7 @@ class VectorBackward {
   }
 
   void RunBlock(size_t begin, size_t rows, Tile<T> state) {
-    block_.LoadKeys(begin, rows);
-    block_.LoadQueries(begin, rows, T{1});
+    block_.template Load<true>(begin, rows, T{1});
     Stage(d_o_.Rows(begin, rows), d_out_, a_.scale);
     Transpose(block_.v, rows, value_dim_, v_transposed_);
     Transpose(state, key_dim_, value_dim_, s_transposed_);
