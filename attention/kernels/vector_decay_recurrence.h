@@ -13,10 +13,11 @@
 //   o_t = s (S_{t-1} + diag(u) k_t v_t^T)^T q_t.
 //
 // Tokens are taken 16 at a time. Within such a block a score sums q_id k_jd
-// e^{g_{j+1,d} + ... + g_{i,d}} over d, which is no matrix product; splitting
-// the exponential in two would make it one and overflow. Instead the keys of a
-// block decay together, one token after the other: no factor above 1 is ever
-// formed. All that crosses a block's border is a matrix product.
+// e^{g_{j+1,d} + ... + g_{i,d}} over d. Split in two at a token between j and
+// i, the exponential makes that a matrix product, and neither part is above 1;
+// split anywhere else it may overflow. So the tokens of a block form runs of
+// four: pairs within a run decay token by token, and all that crosses a run's
+// border, or the block's, is a matrix product.
 //
 // `chunk` is how many tokens share a saved state: the backward recomputes those
 // in between. Single-threaded; safe to call concurrently.
