@@ -10,10 +10,12 @@
 // stores the token and forgets the past, a small one skips the token. The layer
 // around it is parts/ssd_mixer.h.
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <vector>
 
+#include "attention/kernels/parallel.h"
 #include "attention/kernels/vector_math.h"
 #include "attention/parts/additive_heads.h"
 #include "attention/parts/ssd_mixer.h"
@@ -26,17 +28,23 @@ enum Input { kX, kB, kC, kStep, kTransition, kSkip };
 enum Saved { kValues, kLogDecay, kStates };
 
 // visit(row, i, h) for every token of every head: row is its place in a
-// [batch, length, heads] array, i in a [batch, heads, length] one.
+// [batch, length, heads] array, i in a [batch, heads, length] one. With a pool
+// the threads share the tokens, and visits must not depend on each other.
 template <typename Visit>
-void ForEachToken(const Dims& d, const Visit& visit) {
-  int64_t row = 0;
-  for (int64_t b = 0; b < d.batch; ++b) {
-    for (int64_t t = 0; t < d.length; ++t) {
-      for (int64_t h = 0; h < d.heads; ++h, ++row) {
-        visit(row, (b * d.heads + h) * d.length + t, h);
-      }
-    }
-  }
+void ForEachToken(kernels::ThreadPool* pool, const Dims& d,
+                  const Visit& visit) {
+  constexpr int64_t kPiece = 128;  // tokens
+  const int64_t tokens = d.batch * d.length;
+  kernels::ParallelFor(
+      pool, (tokens + kPiece - 1) / kPiece, [&](size_t piece, int) {
+        const int64_t first = static_cast<int64_t>(piece) * kPiece;
+        for (int64_t n = first; n < std::min(tokens, first + kPiece); ++n) {
+          const int64_t b = n / d.length, t = n % d.length;
+          for (int64_t h = 0; h < d.heads; ++h) {
+            visit(n * d.heads + h, (b * d.heads + h) * d.length + t, h);
+          }
+        }
+      });
 }
 
 class Mamba2Operator : public Operator {
@@ -70,11 +78,12 @@ class Mamba2Operator : public Operator {
     DispatchDType(call->output.dtype(), [&](auto zero) {
       using T = decltype(zero);
       const int64_t dim = call->dims.value_dim;
-      ForEachToken(call->dims, [&](int64_t row, int64_t, int64_t h) {
-        kernels::Axpy(call->inputs[kSkip].data<T>()[h],
-                      call->inputs[kX].data<T>() + row * dim,
-                      call->output.data<T>() + row * dim, dim);
-      });
+      ForEachToken(call->pool, call->dims,
+                   [&](int64_t row, int64_t, int64_t h) {
+                     kernels::Axpy(call->inputs[kSkip].data<T>()[h],
+                                   call->inputs[kX].data<T>() + row * dim,
+                                   call->output.data<T>() + row * dim, dim);
+                   });
     });
     if (call->keep) call->saved = {a.value, a.log_decay, states};
     return absl::OkStatus();
@@ -185,11 +194,11 @@ class Mamba2Operator : public Operator {
     const int64_t dim = call.dims.value_dim;
     const T* step = call.inputs[kStep].data<T>();
     const T* transition = call.inputs[kTransition].data<T>();
-    value.FillZero();
-    ForEachToken(call.dims, [&](int64_t row, int64_t i, int64_t h) {
+    ForEachToken(call.pool, call.dims, [&](int64_t row, int64_t i, int64_t h) {
       log_decay.data<T>()[i] = step[row] * transition[h];
-      kernels::Axpy(step[row], call.inputs[kX].data<T>() + row * dim,
-                    value.data<T>() + row * dim, dim);
+      T* const to = value.data<T>() + row * dim;
+      std::fill_n(to, dim, T{0});
+      kernels::Axpy(step[row], call.inputs[kX].data<T>() + row * dim, to, dim);
     });
   }
 
@@ -207,7 +216,8 @@ class Mamba2Operator : public Operator {
     };
     T *d_x = wanted(kX), *d_step = wanted(kStep),
       *d_transition = wanted(kTransition), *d_skip = wanted(kSkip);
-    ForEachToken(call.dims, [&](int64_t row, int64_t i, int64_t h) {
+    // All tokens add to the gradients of a and d: in order.
+    ForEachToken(nullptr, call.dims, [&](int64_t row, int64_t i, int64_t h) {
       const T* x = call.inputs[kX].data<T>() + row * dim;
       const T* d_y = d_output.data<T>() + row * dim;
       const T* d_v = d_value.data<T>() + row * dim;
