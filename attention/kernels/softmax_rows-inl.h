@@ -201,7 +201,7 @@ class RowAttention {
   // Scores of kRows queries from `row` on to keys [begin, end).
   template <size_t kRows>
   HWY_NOINLINE void Scores(size_t row, size_t block, size_t begin, size_t end) {
-    if constexpr (kRows == 1) begin = GroupScores(row, block, begin, end);
+    begin = GroupScores<kRows, kGroupLoads>(row, block, begin, end);
     const T* const q = q_ + row * q_stride_;
     T* const scores = weights_ + row * weights_stride_;
     const size_t whole = k_.cols / kStep * kStep;
@@ -236,48 +236,61 @@ class RowAttention {
     }
   }
 
-  // Scores of one query to whole groups of keys from `begin` on, if keys are up
-  // to kLoads whole loads. Returns the first key that is left.
-  template <size_t kLoads = kGroupLoads>
+  // Scores to whole groups of keys from `begin` on, if keys are up to kLoads
+  // whole loads. Returns the first key that is left.
+  template <size_t kRows, size_t kLoads>
   HWY_INLINE size_t GroupScores(size_t row, size_t block, size_t begin,
                                 size_t end) {
     if (k_.cols == kLoads * kStep) {
-      return ScoresOfLoads<kLoads>(row, block, begin, end);
+      return ScoresOfLoads<kRows, kLoads>(row, block, begin, end);
     }
     if constexpr (kLoads > 1) {
-      return GroupScores<kLoads - 1>(row, block, begin, end);
+      return GroupScores<kRows, kLoads - 1>(row, block, begin, end);
     }
     return begin;
   }
 
   // The same for keys of kLoads loads. Between the loads of keys stands as
   // little as can be, without which a processor does not see far enough ahead:
-  // the query stays in registers.
-  template <size_t kLoads>
+  // queries stay in registers if they can.
+  template <size_t kRows, size_t kLoads>
   HWY_NOINLINE size_t ScoresOfLoads(size_t row, size_t block, size_t begin,
                                     size_t end) {
     constexpr size_t kVecs = kLoads * kParts;
     T* const scores = weights_ + row * weights_stride_;
-    V q[kVecs];
-    HWY_UNROLL(16) for (size_t i = 0; i < kVecs; ++i) {
-      q[i] = hn::Load(D(), q_ + row * q_stride_ + i * kN);
+    V q[kRows][kVecs];
+    HWY_UNROLL(8) for (size_t r = 0; r < kRows; ++r) {
+      HWY_UNROLL(8) for (size_t i = 0; i < kVecs; ++i) {
+        q[r][i] = hn::Load(D(), q_ + (row + r) * q_stride_ + i * kN);
+      }
     }
     const E* k = k_.row(begin);
     const size_t stride = k_.stride;
+    const size_t ahead = kAhead / (kLoads * kStep * sizeof(E));
+    const size_t prefetch_end =
+        row == 0 && Busy() && k_.rows > ahead ? k_.rows - ahead : 0;
     for (; begin + kGroup <= end; begin += kGroup) {
-      V sum[kGroup];
+      const bool prefetch = begin + kGroup <= prefetch_end;
+      V sum[kRows][kGroup];
       HWY_UNROLL(8) for (size_t g = 0; g < kGroup; ++g) {
-        sum[g] = hn::Zero(D());
+        HWY_UNROLL(8) for (size_t r = 0; r < kRows; ++r) {
+          sum[r][g] = hn::Zero(D());
+        }
         HWY_UNROLL(8) for (size_t i = 0; i < kLoads; ++i) {
           V parts[kParts];
+          if (prefetch) hwy::Prefetch(k + ahead * stride + i * kStep);
           Elements::Load(k + i * kStep, parts);
-          HWY_UNROLL(2) for (size_t p = 0; p < kParts; ++p) {
-            sum[g] = hn::MulAdd(q[i * kParts + p], parts[p], sum[g]);
+          HWY_UNROLL(8) for (size_t r = 0; r < kRows; ++r) {
+            HWY_UNROLL(2) for (size_t p = 0; p < kParts; ++p) {
+              sum[r][g] = hn::MulAdd(q[r][i * kParts + p], parts[p], sum[r][g]);
+            }
           }
         }
         k += stride;
       }
-      StoreSumsOfLanes(sum, scores + begin - block);
+      HWY_UNROLL(8) for (size_t r = 0; r < kRows; ++r) {
+        StoreSumsOfLanes(sum[r], scores + r * weights_stride_ + begin - block);
+      }
     }
     return begin;
   }
