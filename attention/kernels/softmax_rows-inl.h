@@ -144,6 +144,9 @@ class RowAttention {
   // then added to the block's: with thousands of keys a single running sum
   // would lose digits.
   static constexpr size_t kSumKeys = 64;
+  // The same for a query alone: no other reads its keys, so that they need not
+  // stay in a cache, and each start costs.
+  static constexpr size_t kSumKeysAlone = 256;
   // Keys whose dot products are summed across lanes together.
   static constexpr size_t kGroup = kBlockLanes<T>;
   // After a query's weights; the last group of scores may overrun the block.
@@ -156,7 +159,7 @@ class RowAttention {
   // Keys of up to four cache lines are prefetched for any queries. Wider ones
   // are read faster without.
   static constexpr size_t kNarrow = 4 * 64 / sizeof(E);
-  // Loads of a key up to which a query fits into registers.
+  // Loads of a key up to which a loop over keys is unrolled for it.
   static constexpr size_t kGroupLoads = 8 / kParts;
   // Chains of multiply-adds that keep the pipes busy.
   static constexpr size_t kChains = 8;
@@ -180,11 +183,12 @@ class RowAttention {
   }
 
   // body(queries at a time as a constant, first query, keys begin and end) for
-  // all queries and kSumKeys keys after the other.
+  // all queries and some keys after the other.
   template <class Body>
   HWY_INLINE void ForKeys(size_t begin, size_t end, const Body& body) {
-    for (size_t first = begin; first < end; first += kSumKeys) {
-      const size_t last = std::min(first + kSumKeys, end);
+    const size_t keys = count_ == 1 ? kSumKeysAlone : kSumKeys;
+    for (size_t first = begin; first < end; first += keys) {
+      const size_t last = std::min(first + keys, end);
       size_t r = 0;
       for (; r + 4 <= count_; r += 4) {
         body(std::integral_constant<size_t, 4>(), r, first, last);
@@ -250,9 +254,9 @@ class RowAttention {
     return begin;
   }
 
-  // The same for keys of kLoads loads. Between the loads of keys stands as
-  // little as can be, without which a processor does not see far enough ahead:
-  // queries stay in registers if they can.
+  // The same for keys of kLoads loads. Between the loads stands as little as
+  // can be, else a processor does not see far enough ahead: no bookkeeping for
+  // each key, and queries stay in registers if they fit.
   template <size_t kRows, size_t kLoads>
   HWY_NOINLINE size_t ScoresOfLoads(size_t row, size_t block, size_t begin,
                                     size_t end) {
