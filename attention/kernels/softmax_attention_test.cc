@@ -468,6 +468,32 @@ TYPED_TEST(SoftmaxAttentionTest, NaNQueryTouchesItsRowOnly) {
   }
 }
 
+// What earlier blocks of keys left is scaled down again and again. Keys are as
+// wide as several vectors and do not come in whole groups.
+TYPED_TEST(SoftmaxAttentionTest, ScoresMayGrowFromBlockToBlock) {
+  using T = TypeParam;
+  for (const size_t queries : {1, 2, 3, 4, 7}) {
+    for (const size_t key_dim : {32, 40, 64}) {
+      constexpr size_t kKeys = 8303;
+      const Problem p = {queries, kKeys, key_dim, 9, {false}};
+      Inputs<T> in(p, 0.1);
+      for (size_t i = 0; i < queries; ++i) in.q.view()(i, 0) = 1;
+      for (size_t j = 0; j < kKeys; ++j) {
+        in.k.view()(j, 0) = static_cast<T>(j) / 1000;
+      }
+      const OracleResult expected = in.Expected(p, 1);
+      ForEachSimdTarget([&] {
+        Outputs<T> out(p);
+        Forward(p, in, 1, &out);
+        ExpectNear(expected.o, out.o.Values(), Tolerance<T>::kRelative,
+                   Tolerance<T>::kAbsolute, "o");
+        ExpectNear(expected.lse, out.lse, Tolerance<T>::kRelative,
+                   Tolerance<T>::kAbsolute, "lse");
+      });
+    }
+  }
+}
+
 // Thousands of equal weights: a single running sum would be biased.
 TYPED_TEST(SoftmaxAttentionTest, LongSumsKeepTheirDigits) {
   using T = TypeParam;
