@@ -103,8 +103,7 @@ HWY_FLATTEN HWY_NOINLINE T DotRows(const T* x, const T* y, size_t n) {
 }
 
 // Row i of a block's decays is key_dim factors in [0, 1], or one where all key
-// dimensions fade alike. Use: LayOut, and then Start for each block or Factors
-// for each single token.
+// dimensions fade alike. Use: LayOut, and then Start for each block.
 template <typename T>
 class BlockDecay {
  public:
@@ -125,14 +124,6 @@ class BlockDecay {
   bool decays() const { return log_decay_.data != nullptr; }
   // Whether one factor is that of all key dimensions.
   bool uniform() const { return log_decay_.cols == 1; }
-
-  // Token t's factors alone: key_dim of them, or one if uniform(). Null without
-  // decay.
-  const T* Factors(size_t t) {
-    if (!decays()) return nullptr;
-    ComputeFactors(t, 1);
-    return factor_.data;
-  }
 
   void Start(size_t begin, size_t rows) {
     rows_ = rows;

@@ -114,7 +114,6 @@ class GeneralizedBlock {
   const T* v(size_t i) const { return x_.v.row(begin_ + i); }
   const T* a(size_t i) const { return x_.a.row(begin_ + i); }
   const T* b(size_t i) const { return x_.b.row(begin_ + i); }
-  BlockDecay<T>& decay() { return decay_; }
   const BlockDecay<T>& decay() const { return decay_; }
   // a_i d_i^- and q_i d_i; b_j d_j* and k_j d_j*; u_j and v_j.
   MatrixView<const T> readers() const { return readers_.Rows(0, 2 * rows_); }

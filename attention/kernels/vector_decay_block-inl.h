@@ -36,6 +36,8 @@ constexpr size_t kBlockTokens = 16;
 // and keys decayed up to there, both by factors of at most 1, are two matrices
 // whose product is the scores.
 constexpr size_t kRunTokens = 4;
+// Load takes whole runs of a padded block.
+static_assert(kBlockRows % kRunTokens == 0);
 
 // state = diag(decay) state + sum.
 template <typename T>

@@ -148,19 +148,22 @@ HWY_INLINE void ForwardVectors(D d, const Wkv<T>& s, size_t col,
   store(state + col);
 }
 
-// Blocks of tokens that share a reference m >= p, k: with f = e^{k - m} and the
-// constants e^w and e^u a token takes one exponential instead of two,
+// Blocks of tokens that share a reference m, the greatest of p and all k to
+// within half an octave: with f = e^{k - m} and the constants e^w and e^u a
+// token takes one exponential instead of two,
 //
 //   y_t = (a + e^u f v_t) / (b + e^u f),  a <- e^w a + f v_t,  b <- e^w b + f.
 //
 // m is a whole number of octaves: 2^n of k then comes out of one rounding, with
-// an exact remainder. A lane with a denominator so small that terms next to it
-// might have been lost is computed once more token by token, whatever the lanes
-// beside it are. (A fresh p of -1e38 is only a state of zeros.)
+// a remainder that is exact where multiply-adds are fused. A lane with a
+// denominator so small that terms next to it might have been lost is computed
+// once more token by token, whatever the lanes beside it are. (A fresh p of
+// -1e38 is only a state of zeros.)
 constexpr size_t kBlock = 8;
 constexpr double kLeast = 1e-18;
-// e^u must leave the denominators finite, and k be known to an octave.
-constexpr double kMostBonus = 1e26, kMostOctaves = 1 << 22;
+// e^u must leave the denominators finite, and ExpsBelow's rounding constant
+// less the octaves must be a whole number that a float holds exactly.
+constexpr double kMostBonus = 1e26, kMostOctaves = 1 << 21;
 
 // What a vector of channels has in scratch while blocks run through all
 // channels, which reads memory in its order.
@@ -344,7 +347,9 @@ HWY_FLATTEN void Forward(const Wkv<T>& s, T* state, MatrixView<T> y, T* saved) {
 
 // The gradients by A and B after a token, scaled: e^-r alpha and e^-r beta.
 // Every term in them was divided by a denominator e^m with m at least the
-// exponent that any earlier token has there, so r >= k_t and r >= p + w.
+// exponent that any earlier token has there, so r >= k_t and r >= p + w. (Where
+// blocks made the state, half an octave may be missing: their references are
+// rounded. The exponentials below are right for arguments that small, too.)
 template <class V>
 struct Carried {
   V alpha, beta, r;
