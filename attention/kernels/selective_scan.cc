@@ -138,45 +138,51 @@ HWY_INLINE void StoreStates(D d, const T* from, size_t col,
   }
 }
 
-// Vectors of channels that take a step together. Their transitions are laid out
-// anew at every token: with 64 states those of 8 vectors fill most of the first
-// cache, and a step takes a sixth longer (Zen 5); 2 gain nothing over 4.
-constexpr size_t kStepVectors = 4;
+// Vectors of channels that take a step together, a block of states (kBlock) at
+// a time: for float, as many decays as registers hold.
+constexpr size_t kStepVectors = HWY_TARGET <= HWY_AVX3 ? 2 : 1;
 
-// One token for kStepVectors whole vectors of channels from `col` on: along the
-// rows of the state, in place. Down a column, rows a power of two apart would
-// share a few sets of the cache. transitions is scratch of kStepVectors vectors
-// for each n. The roundings are those of ScanVector.
+// One token for kStepVectors whole vectors of channels from `col` on, where the
+// states are whole blocks: along the rows of the state, in place. Down a
+// column, rows a power of two apart would share a few sets of the cache.
+// Nothing else would use transposed transitions before the next token, so they
+// go from their rows into registers, and the loads and shuffles hide behind the
+// exponentials. The roundings are those of ScanVector.
 template <class D, typename T>
 HWY_INLINE void Step(D d, const SelectiveScan<T>& s, size_t col,
-                     T* HWY_RESTRICT transitions, MatrixView<T> states,
-                     T* HWY_RESTRICT y) {
+                     MatrixView<T> states, T* HWY_RESTRICT y) {
   using V = hn::VFromD<D>;
-  const size_t lanes = hn::Lanes(d), width = kStepVectors * lanes;
+  const size_t lanes = hn::Lanes(d);
   V rate[kStepVectors], input[kStepVectors], sum[kStepVectors];
   for (size_t i = 0; i < kStepVectors; ++i) {
     const size_t at = col + i * lanes;
-    PackTransposedVector(StridedRows<T>{s.a.row(at), s.a.stride}, s.a.cols,
-                         transitions + i * lanes, width);
     const V x = hn::LoadU(d, s.x.row(0) + at);
     const V dt = hn::LoadU(d, s.dt.row(0) + at);
     rate[i] = hn::Mul(dt, hn::Set(d, ExpConstants<T>::kLog2E));
     input[i] = hn::Mul(dt, x);
     sum[i] = s.d == nullptr ? hn::Zero(d) : hn::Mul(hn::LoadU(d, s.d + at), x);
   }
-  for (size_t n = 0; n < s.a.cols; ++n, transitions += width) {
-    const V b = hn::Set(d, s.b.row(0)[n]), c = hn::Set(d, s.c.row(0)[n]);
-    V decay[kStepVectors];
+  const StridedRows<T> rows{s.a.row(col), s.a.stride};
+  for (size_t n = 0; n < s.a.cols; n += kBlock<T>) {
+    V decay[kStepVectors * kBlock<T>];
     HWY_UNROLL(8) for (size_t i = 0; i < kStepVectors; ++i) {
-      decay[i] = hn::Mul(rate[i], hn::Load(d, transitions + i * lanes));
+      V column[kBlock<T>];
+      LoadTransposed(d, rows.From(n), i * lanes, column);
+      HWY_UNROLL(8) for (size_t p = 0; p < kBlock<T>; ++p) {
+        decay[i * kBlock<T> + p] = hn::Mul(rate[i], column[p]);
+      }
     }
-    FastExp2NonPositive<kStepVectors>(d, decay);
-    HWY_UNROLL(8) for (size_t i = 0; i < kStepVectors; ++i) {
-      T* const at = states.row(n) + col + i * lanes;
-      const V state =
-          hn::MulAdd(decay[i], hn::LoadU(d, at), hn::Mul(input[i], b));
-      hn::StoreU(state, d, at);
-      sum[i] = hn::MulAdd(c, state, sum[i]);
+    FastExp2NonPositive<kStepVectors * kBlock<T>>(d, decay);
+    HWY_UNROLL(8) for (size_t p = 0; p < kBlock<T>; ++p) {
+      const V b = hn::Set(d, s.b.row(0)[n + p]);
+      const V c = hn::Set(d, s.c.row(0)[n + p]);
+      HWY_UNROLL(8) for (size_t i = 0; i < kStepVectors; ++i) {
+        T* const at = states.row(n + p) + col + i * lanes;
+        const V state = hn::MulAdd(decay[i * kBlock<T> + p], hn::LoadU(d, at),
+                                   hn::Mul(input[i], b));
+        hn::StoreU(state, d, at);
+        sum[i] = hn::MulAdd(c, state, sum[i]);
+      }
     }
   }
   for (size_t i = 0; i < kStepVectors; ++i) {
@@ -193,16 +199,18 @@ HWY_FLATTEN void Forward(const SelectiveScan<T>& s, T* state, MatrixView<T> y,
   T *states = nullptr, *transitions = nullptr;
   recurrence::LayOutScratch<T>([&](const auto& take) {
     states = take(state_dim * hn::Lanes(d));
-    transitions = take(state_dim * kStepVectors * hn::Lanes(d));
+    transitions = take(state_dim * hn::Lanes(d));
   });
   const MatrixView<T> all(state, state_dim, channels);
   const size_t last = std::min(s.end, channels);
   if (s.begin >= last) return;
   const bool step = length == 1 && saved == nullptr;
   size_t first = s.begin;
-  for (; step && first + kStepVectors * hn::Lanes(d) <= last;
-       first += kStepVectors * hn::Lanes(d)) {
-    Step(d, s, first, transitions, all, y.row(0));
+  if (step && state_dim % kBlock<T> == 0) {
+    const size_t width = kStepVectors * hn::Lanes(d);
+    for (; first + width <= last; first += width) {
+      Step(d, s, first, all, y.row(0));
+    }
   }
   ForEachVector(d, last - first, [&](size_t c, const auto& access) HWY_ATTR {
     const size_t col = first + c;

@@ -22,12 +22,12 @@ struct Shape {
   double step;  // typical size of dt; with a down to -3, strong from 10 on
 };
 
-// One token, chunks that do and do not divide the length, channels that are not
-// whole vectors.
-const Shape kShapes[] = {{1, 16, 16, 32, 0.1},   {1, 333, 11, 32, 0.1},
-                         {7, 5, 3, 1, 0.1},      {33, 17, 4, 8, 0.5},
-                         {64, 40, 16, 32, 0.05}, {50, 33, 5, 1000, 20},
-                         {24, 3, 1, 7, 20}};
+// One token, with states that are whole blocks and that are not, chunks that do
+// and do not divide the length, channels that are not whole vectors.
+const Shape kShapes[] = {{1, 16, 16, 32, 0.1},  {1, 333, 11, 32, 0.1},
+                         {1, 333, 12, 32, 0.1}, {7, 5, 3, 1, 0.1},
+                         {33, 17, 4, 8, 0.5},   {64, 40, 16, 32, 0.05},
+                         {50, 33, 5, 1000, 20}, {24, 3, 1, 7, 20}};
 
 template <typename T>
 struct Problem {
