@@ -137,9 +137,15 @@ Cost VectorDecayOperator::ForwardCost(const Dims& d, Form form) const {
   const int64_t block = Block(d, form);
   const double blocks = heads * ((d.length + block - 1) / block);
   Cost cost;
-  // Scores cost a decay and a product per key dimension; the state fades by the
-  // block.
-  cost.flops = heads * CausalPairs(d.length, block) * (3 * k + 2 * v) +
+  const int64_t run = std::min<int64_t>(4, block);
+  // Scores cost a product per key dimension, and a decay for each pair of a run
+  // of four tokens; keys fade once for each later run of their block, and the
+  // state once a block.
+  cost.flops = heads * CausalPairs(d.length, block) * 2 * (k + v) +
+               (heads * CausalPairs(d.length, run) - tokens) * k +
+               tokens *
+                   (static_cast<double>(block) / static_cast<double>(run) - 1) /
+                   2 * k +
                tokens * (4 * k * v + 5 * k) + blocks * k * v;
   cost.exps = tokens * k;
   cost.bytes = sizeof(float) * (tokens * (3 * k + 2 * v) + heads * 2 * k * v +

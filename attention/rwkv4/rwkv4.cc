@@ -80,9 +80,11 @@ class Rwkv4Operator : public Operator {
     }
     DispatchDType(call->output.dtype(), [&](auto zero) {
       using T = decltype(zero);
-      // Channels do not meet: parts change no result.
-      const bool alone = call->pool == nullptr || call->pool->threads() == 1;
-      const int64_t width = alone ? ChannelsOf(d) : kChannelsAPart;
+      // Channels do not meet: parts change no result. They are for threads that
+      // would have no sequence of their own.
+      const bool whole =
+          call->pool == nullptr || d.batch >= call->pool->threads();
+      const int64_t width = whole ? ChannelsOf(d) : kChannelsAPart;
       const int64_t parts = (ChannelsOf(d) + width - 1) / width;
       kernels::ParallelFor(call->pool, d.batch * parts, [&](size_t i, int) {
         const int64_t b = i / parts, part = i % parts;
@@ -160,11 +162,23 @@ class Rwkv4Operator : public Operator {
   Cost ForwardCost(const Dims& d, Form form) const override {
     const double tokens = static_cast<double>(d.batch) * d.length;
     const double channels = ChannelsOf(d);
-    const bool one_by_one = form == Form::kRecurrent;
+    const bool one_by_one =
+        d.length == 1 || ChunkOf(form, d.length, chunk_) == 1;
     Cost cost;
     cost.flops = (one_by_one ? 18 : 11) * tokens * channels;
     cost.exps = (one_by_one ? 2 : 1) * tokens * channels;
     cost.bytes = sizeof(float) * channels * (3 * tokens + 6.0 * d.batch + 2);
+    return cost;
+  }
+
+  // The way back goes token by token: what was written and what has faded, and
+  // the gradients carried on, take an exponential each.
+  Cost BackwardCost(const Dims& d, Form form) const override {
+    const double numbers =
+        static_cast<double>(d.batch) * d.length * ChannelsOf(d);
+    Cost cost = Operator::BackwardCost(d, form);
+    cost.flops = 33 * numbers;
+    cost.exps = 3 * numbers;
     return cost;
   }
 
