@@ -6,7 +6,6 @@
 #include <cstring>
 #include <initializer_list>
 
-#include "attention/kernels/bf16.h"
 #include "attention/kernels/denormals.h"
 
 namespace mneme::kernels {
