@@ -228,6 +228,8 @@ absl::Status CheckCeilings(const MachineCeilings& ceilings) {
   }
   if (!rates || ceilings.threads() < 1 ||
       ceilings.level_bytes_per_second_size() !=
+          ceilings.level_capacity_size() ||
+      ceilings.level_update_bytes_per_second_size() >
           ceilings.level_capacity_size()) {
     return absl::DataLossError("its machine's ceilings are none");
   }

@@ -223,7 +223,7 @@ TEST(Ceilings, AreRangesOverRecords) {
   slower.mutable_ceilings(1)->set_threads(2);
   const Leaderboard leaderboard = Measured({slower, SpeedRecord("a", 1000)});
   const auto ceilings = CeilingsOf(leaderboard.speeds);
-  ASSERT_THAT(ceilings, SizeIs(12)) << "without units that are not there";
+  ASSERT_THAT(ceilings, SizeIs(20)) << "without units that are not there";
   EXPECT_EQ(ceilings[0].name, "float32 multiply-adds");
   EXPECT_EQ(ceilings[0].median, 75);
   EXPECT_EQ(ceilings[0].low, 50);

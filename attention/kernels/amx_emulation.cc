@@ -146,6 +146,7 @@ struct ThreadTiles {
 thread_local ThreadTiles thread_tiles;
 
 // Of the ScopedAmx that lives, or lived last.
+std::atomic<bool> alive{false};
 std::atomic<uint64_t> scope{0};
 std::atomic<int64_t> executed[kOperations];
 std::atomic<bool> failed{false};
@@ -214,6 +215,8 @@ void OnIllegalInstruction(int signal, siginfo_t* info, void* context) {
 }  // namespace
 
 ScopedAmx::ScopedAmx() : emulated_(!HasAmxBf16()) {
+  // A second one would take the first for hardware, and look at nothing.
+  EXPECT_FALSE(alive.exchange(true)) << "another ScopedAmx is alive";
   if (!emulated_) return;
   ++scope;
   for (std::atomic<int64_t>& count : executed) count = 0;
@@ -226,6 +229,7 @@ ScopedAmx::ScopedAmx() : emulated_(!HasAmxBf16()) {
 }
 
 ScopedAmx::~ScopedAmx() {
+  alive = false;
   if (!emulated_) return;
   EXPECT_EQ(TakeError(), "");
   AssumeAmxBf16(false);

@@ -72,7 +72,7 @@ const Bf16Unit* Bf16Avx512Unit();
 const Bf16Unit* Bf16PortableUnit();
 
 // The best unit of hardware; null if there is none, or if SIMD is restricted
-// (simd.h) to less than AVX3. Or what UseBf16Unit chose.
+// (simd.h) to less than AVX3. Or what UseBf16Unit chose, whatever the target.
 const Bf16Unit* ActiveBf16Unit();
 
 // Those that this machine has, best first, and portable.

@@ -62,16 +62,17 @@ TEST(VectorDecayCost, CountsPairsOfABlock) {
   const VectorDecayOperator op({}, /*chunk=*/64);
   const Cost cost = op.ForwardCost(kDims, Form::kChunked);
   constexpr double kAllPairs = 2 * 15;
-  // Scores decay, too: three operations for each of 3 dimensions. So does each
-  // head's state, once.
-  EXPECT_EQ(cost.flops,
-            kAllPairs * (3 * 3 + 2 * 4) + kTokens * (4 * 12 + 5 * 3) + 2 * 12);
+  // Each of 3 dimensions decays for each pair of different tokens of a run of
+  // four, of 5 tokens 6, and as if a run of four in five were a later one for
+  // every token. So does each head's state, once.
+  constexpr double kDecays = 2 * 6 * 3 + kTokens * (5.0 / 4 - 1) / 2 * 3;
+  EXPECT_EQ(cost.flops, kAllPairs * (2 * 3 + 2 * 4) + kDecays +
+                            kTokens * (4 * 12 + 5 * 3) + 2 * 12);
   EXPECT_EQ(cost.exps, kTokens * 3);
   EXPECT_EQ(cost.bytes, 4 * (kTokens * (3 * 3 + 2 * 4) + 2 * 2 * 12));
   // Two products for each, and the scores once more.
   const Cost backward = op.BackwardCost(kDims, Form::kChunked);
-  EXPECT_EQ(backward.flops, kAllPairs * (9 * 3 + 4 * 4) +
-                                kTokens * (8 * 12 + 10 * 3) + 2 * 2 * 12);
+  EXPECT_EQ(backward.flops, 2 * cost.flops + kAllPairs * 3 * 3);
   EXPECT_EQ(backward.exps, cost.exps);
   EXPECT_EQ(backward.bytes, 2 * cost.bytes);
   // A step reads and writes both states, of 12 numbers.

@@ -25,7 +25,10 @@ namespace mneme {
 // depend on later tokens, the first must be the oracle's too. What float64 can
 // do in seconds, with its context, must be what the operator itself gives in
 // float64, entry by entry, to the last token, within tolerances that grow with
-// the root of the length beyond kCheckedTokens.
+// the root of the length beyond kCheckedTokens: it finds what chunks, roundings
+// or a peer get wrong there, not what the operator gets wrong in float64 as
+// well. In bfloat16, whose tolerance is large beside the outputs of late
+// tokens, it finds little.
 //
 // FailedPrecondition that says by how much it is wrong, and what Make returned.
 // The workload is checked and warm.

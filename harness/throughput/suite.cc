@@ -14,6 +14,7 @@
 #include "harness/environment.h"
 #include "harness/peak_memory.h"
 #include "harness/throughput/ceiling_workloads.h"
+#include "harness/throughput/contender.h"
 #include "harness/throughput/growth.h"
 #include "harness/throughput/noise.h"
 #include "harness/throughput/oracle_check.h"
