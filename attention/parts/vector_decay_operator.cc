@@ -143,9 +143,7 @@ Cost VectorDecayOperator::ForwardCost(const Dims& d, Form form) const {
   // state once a block.
   cost.flops = heads * CausalPairs(d.length, block) * 2 * (k + v) +
                (heads * CausalPairs(d.length, run) - tokens) * k +
-               tokens *
-                   (static_cast<double>(block) / static_cast<double>(run) - 1) /
-                   2 * k +
+               tokens * (std::min<double>(block, d.length) / run - 1) / 2 * k +
                tokens * (4 * k * v + 5 * k) + blocks * k * v;
   cost.exps = tokens * k;
   cost.bytes = sizeof(float) * (tokens * (3 * k + 2 * v) + heads * 2 * k * v +
