@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Attention over Bf16 keys and values for few queries, as in decoding, where
-// the time goes into reading keys and values once. As softmax_rows-inl.h, but
-// every 32-bit lane that is read holds a pair of numbers, which a shift and a
+// the time goes into reading keys and values once. The mathematics is that of
+// softmax_rows-inl.h, but blocks of keys are short, and while one is computed
+// its values and the next block's keys are prefetched.
+//
+// Every 32-bit lane that is read holds a pair of numbers, which a shift and a
 // mask turn into two floats: so queries and outputs are kept with the first
 // numbers of pairs apart from the second. All arithmetic is float.
 

@@ -45,42 +45,20 @@ struct AttentionRow {
   KeyRange keys;
 };
 
-// How rows of keys and values are read that are kept as E: kParts vectors of T,
-// in which all arithmetic is done, from each load.
-template <typename E>
-struct RowElements {
-  using T = E;
-  using D = hn::ScalableTag<T>;
-  using V = hn::Vec<D>;
-  static constexpr size_t kParts = 1;
-
-  static HWY_INLINE void Load(const E* from, V* parts) {
-    parts[0] = hn::LoadU(D(), from);
-  }
-  // The first numbers of a row that ends, then zeros.
-  static HWY_INLINE void LoadSome(const E* from, size_t count, V* parts) {
-    parts[0] = FirstLanes<D>{count}.Load(from);
-  }
-  // Where number i of a row is among the lanes of all that is loaded.
-  static size_t Place(size_t i) { return i; }
-};
-
 // Attention of up to kMaxRows queries to all keys that they see.
-template <typename E>
+template <typename T>
 class RowAttention {
  public:
-  using Elements = RowElements<E>;
-  using T = typename Elements::T;
   static constexpr size_t kMaxRows = 8;
 
   // factor is the scale times log2(e).
-  RowAttention(MatrixView<const E> k, MatrixView<const E> v, T factor,
+  RowAttention(MatrixView<const T> k, MatrixView<const T> v, T factor,
                SoftmaxScratch<T>& scratch)
       : k_(k),
         v_(v),
         factor_(factor),
-        q_stride_(RoundUp(k.cols, kStep)),
-        o_stride_(RoundUp(v.cols, kStep)),
+        q_stride_(RoundUp(k.cols, kN)),
+        o_stride_(RoundUp(v.cols, kN)),
         q_(scratch.Take(kMaxRows * q_stride_)),
         o_(scratch.Take(kMaxRows * o_stride_)),
         weights_(scratch.Take(kWeights)) {}
@@ -88,7 +66,7 @@ class RowAttention {
   // Elements of scratch memory that the constructor takes, in kArrays arrays.
   static constexpr size_t kArrays = 3;
   static size_t ScratchSize(size_t key_dim, size_t value_dim) {
-    return kMaxRows * (RoundUp(key_dim, kStep) + RoundUp(value_dim, kStep)) +
+    return kMaxRows * (RoundUp(key_dim, kN) + RoundUp(value_dim, kN)) +
            kWeights;
   }
 
@@ -106,7 +84,7 @@ class RowAttention {
       begin = std::min(begin, keys.begin);
       end = std::max(end, keys.end);
       for (size_t i = 0; i < k_.cols; ++i) {
-        q_[r * q_stride_ + Elements::Place(i)] = factor_ * rows[r].q[i];
+        q_[r * q_stride_ + i] = factor_ * rows[r].q[i];
       }
       // Finite, so that a score of -inf is never subtracted from itself.
       maximum_[r] = std::numeric_limits<T>::lowest();
@@ -131,11 +109,9 @@ class RowAttention {
   }
 
  private:
-  using D = typename Elements::D;
-  using V = typename Elements::V;
+  using D = hn::ScalableTag<T>;
+  using V = hn::Vec<D>;
   static constexpr size_t kN = kLanes<T>;
-  static constexpr size_t kParts = Elements::kParts;
-  static constexpr size_t kStep = kParts * kN;  // elements of a load
   // Scores of a block of keys and all queries: of one query thousands, which
   // still lie in the first-level cache when they are made weights.
   static constexpr size_t kScores = 4096;
@@ -158,9 +134,9 @@ class RowAttention {
   static constexpr size_t kAhead = 8192;
   // Keys of up to four cache lines are prefetched for any queries. Wider ones
   // are read faster without.
-  static constexpr size_t kNarrow = 4 * 64 / sizeof(E);
-  // Loads of a key up to which a loop over keys is unrolled for it.
-  static constexpr size_t kGroupLoads = 8 / kParts;
+  static constexpr size_t kNarrow = 4 * 64 / sizeof(T);
+  // Vectors of a key up to which a loop over keys is unrolled for it.
+  static constexpr size_t kGroupVecs = 8;
   // Chains of multiply-adds that keep the pipes busy.
   static constexpr size_t kChains = 8;
 
@@ -177,8 +153,8 @@ class RowAttention {
     }
     ForKeys(block, end,
             [&](auto rows, size_t r, size_t first, size_t last) HWY_ATTR {
-              constexpr size_t kVecs = std::min(kSums / rows(), kChains);
-              AddValues<rows(), kVecs / kParts>(r, block, first, last, 0);
+              AddValues<rows(), std::min(kSums / rows(), kChains)>(
+                  r, block, first, last, 0);
             });
   }
 
@@ -205,13 +181,13 @@ class RowAttention {
   // Scores of kRows queries from `row` on to keys [begin, end).
   template <size_t kRows>
   HWY_NOINLINE void Scores(size_t row, size_t block, size_t begin, size_t end) {
-    begin = GroupScores<kRows, kGroupLoads>(row, block, begin, end);
+    begin = GroupScores<kRows, kGroupVecs>(row, block, begin, end);
     const T* const q = q_ + row * q_stride_;
     T* const scores = weights_ + row * weights_stride_;
-    const size_t whole = k_.cols / kStep * kStep;
+    const size_t whole = k_.cols / kN * kN;
     const bool prefetch = row == 0 && (Busy() || k_.cols <= kNarrow);
     for (size_t key = begin; key < end; key += kGroup) {
-      const E* k[kGroup];
+      const T* k[kGroup];
       V sum[kRows][kGroup];
       HWY_UNROLL(8) for (size_t g = 0; g < kGroup; ++g) {
         // Beyond the end, the last key once more.
@@ -221,18 +197,18 @@ class RowAttention {
           sum[r][g] = hn::Zero(D());
         }
       }
-      V parts[kGroup][kParts];
-      for (size_t c = 0; c < whole; c += kStep) {
+      V vecs[kGroup];
+      for (size_t c = 0; c < whole; c += kN) {
         HWY_UNROLL(8) for (size_t g = 0; g < kGroup; ++g) {
-          Elements::Load(k[g] + c, parts[g]);
+          vecs[g] = hn::LoadU(D(), k[g] + c);
         }
-        AddDots<kRows>(q + c, parts, sum);
+        AddDots<kRows>(q + c, vecs, sum);
       }
       if (whole != k_.cols) {
         HWY_UNROLL(8) for (size_t g = 0; g < kGroup; ++g) {
-          Elements::LoadSome(k[g] + whole, k_.cols - whole, parts[g]);
+          vecs[g] = FirstLanes<D>{k_.cols - whole}.Load(k[g] + whole);
         }
-        AddDots<kRows>(q + whole, parts, sum);
+        AddDots<kRows>(q + whole, vecs, sum);
       }
       HWY_UNROLL(8) for (size_t r = 0; r < kRows; ++r) {
         StoreSumsOfLanes(sum[r], scores + r * weights_stride_ + key - block);
@@ -240,27 +216,26 @@ class RowAttention {
     }
   }
 
-  // Scores to whole groups of keys from `begin` on, if keys are up to kLoads
-  // whole loads. Returns the first key that is left.
-  template <size_t kRows, size_t kLoads>
+  // Scores to whole groups of keys from `begin` on, if keys are up to kVecs
+  // whole vectors. Returns the first key that is left.
+  template <size_t kRows, size_t kVecs>
   HWY_INLINE size_t GroupScores(size_t row, size_t block, size_t begin,
                                 size_t end) {
-    if (k_.cols == kLoads * kStep) {
-      return ScoresOfLoads<kRows, kLoads>(row, block, begin, end);
+    if (k_.cols == kVecs * kN) {
+      return ScoresOfVecs<kRows, kVecs>(row, block, begin, end);
     }
-    if constexpr (kLoads > 1) {
-      return GroupScores<kRows, kLoads - 1>(row, block, begin, end);
+    if constexpr (kVecs > 1) {
+      return GroupScores<kRows, kVecs - 1>(row, block, begin, end);
     }
     return begin;
   }
 
-  // The same for keys of kLoads loads. Between the loads stands as little as
+  // The same for keys of kVecs vectors. Between the loads stands as little as
   // can be, else a processor does not see far enough ahead: no bookkeeping for
   // each key, and queries stay in registers if they fit.
-  template <size_t kRows, size_t kLoads>
-  HWY_NOINLINE size_t ScoresOfLoads(size_t row, size_t block, size_t begin,
-                                    size_t end) {
-    constexpr size_t kVecs = kLoads * kParts;
+  template <size_t kRows, size_t kVecs>
+  HWY_NOINLINE size_t ScoresOfVecs(size_t row, size_t block, size_t begin,
+                                   size_t end) {
     T* const scores = weights_ + row * weights_stride_;
     V q[kRows][kVecs];
     HWY_UNROLL(8) for (size_t r = 0; r < kRows; ++r) {
@@ -268,9 +243,9 @@ class RowAttention {
         q[r][i] = hn::Load(D(), q_ + (row + r) * q_stride_ + i * kN);
       }
     }
-    const E* k = k_.row(begin);
+    const T* k = k_.row(begin);
     const size_t stride = k_.stride;
-    const size_t ahead = kAhead / (kLoads * kStep * sizeof(E));
+    const size_t ahead = kAhead / (kVecs * kN * sizeof(T));
     const size_t prefetch_end =
         row == 0 && Busy() && k_.rows > ahead ? k_.rows - ahead : 0;
     for (; begin + kGroup <= end; begin += kGroup) {
@@ -280,14 +255,11 @@ class RowAttention {
         HWY_UNROLL(8) for (size_t r = 0; r < kRows; ++r) {
           sum[r][g] = hn::Zero(D());
         }
-        HWY_UNROLL(8) for (size_t i = 0; i < kLoads; ++i) {
-          V parts[kParts];
-          if (prefetch) hwy::Prefetch(k + ahead * stride + i * kStep);
-          Elements::Load(k + i * kStep, parts);
+        HWY_UNROLL(8) for (size_t i = 0; i < kVecs; ++i) {
+          if (prefetch) hwy::Prefetch(k + ahead * stride + i * kN);
+          const V k_vec = hn::LoadU(D(), k + i * kN);
           HWY_UNROLL(8) for (size_t r = 0; r < kRows; ++r) {
-            HWY_UNROLL(2) for (size_t p = 0; p < kParts; ++p) {
-              sum[r][g] = hn::MulAdd(q[r][i * kParts + p], parts[p], sum[r][g]);
-            }
+            sum[r][g] = hn::MulAdd(q[r][i], k_vec, sum[r][g]);
           }
         }
         k += stride;
@@ -299,17 +271,14 @@ class RowAttention {
     return begin;
   }
 
-  // Adds products of what is loaded at once of each query and of each key.
+  // Adds products of a vector of each query and one of each key.
   template <size_t kRows>
-  HWY_INLINE void AddDots(const T* HWY_RESTRICT q,
-                          const V (&parts)[kGroup][kParts],
+  HWY_INLINE void AddDots(const T* HWY_RESTRICT q, const V (&k)[kGroup],
                           V (&sum)[kRows][kGroup]) const {
     HWY_UNROLL(8) for (size_t r = 0; r < kRows; ++r) {
-      HWY_UNROLL(2) for (size_t p = 0; p < kParts; ++p) {
-        const V q_part = hn::Load(D(), q + r * q_stride_ + p * kN);
-        HWY_UNROLL(8) for (size_t g = 0; g < kGroup; ++g) {
-          sum[r][g] = hn::MulAdd(q_part, parts[g][p], sum[r][g]);
-        }
+      const V q_vec = hn::Load(D(), q + r * q_stride_);
+      HWY_UNROLL(8) for (size_t g = 0; g < kGroup; ++g) {
+        sum[r][g] = hn::MulAdd(q_vec, k[g], sum[r][g]);
       }
     }
   }
@@ -374,26 +343,25 @@ class RowAttention {
   }
 
   // o_ += weights times values for kRows queries from `row` on, keys [begin,
-  // end) and columns from c on, up to kLoads loads of them at a time.
-  template <size_t kRows, size_t kLoads>
+  // end) and columns from c on, up to kVecs vectors of them at a time.
+  template <size_t kRows, size_t kVecs>
   HWY_INLINE void AddValues(size_t row, size_t block, size_t begin, size_t end,
                             size_t c) {
-    constexpr size_t kCols = kLoads * kStep;
+    constexpr size_t kCols = kVecs * kN;
     for (; c + kCols <= v_.cols; c += kCols) {
-      AddColumns<kRows, kLoads>(row, block, begin, end, c, kStep);
+      AddColumns<kRows, kVecs>(row, block, begin, end, c, kN);
     }
-    if constexpr (kLoads > 1) {
-      AddValues<kRows, kLoads / 2>(row, block, begin, end, c);
+    if constexpr (kVecs > 1) {
+      AddValues<kRows, kVecs / 2>(row, block, begin, end, c);
     } else if (c < v_.cols) {
       AddColumns<kRows, 1>(row, block, begin, end, c, v_.cols - c);
     }
   }
 
-  // The same for kLoads loads, the last of `count` elements.
-  template <size_t kRows, size_t kLoads>
+  // The same for kVecs vectors, the last of `count` elements.
+  template <size_t kRows, size_t kVecs>
   HWY_NOINLINE void AddColumns(size_t row, size_t block, size_t begin,
                                size_t end, size_t c, size_t count) {
-    constexpr size_t kVecs = kLoads * kParts;
     // Where sums are few, several keys have their own.
     constexpr size_t kSets =
         std::min<size_t>(std::max<size_t>(kChains / (kRows * kVecs), 1), 4);
@@ -409,20 +377,17 @@ class RowAttention {
       }
     }
     const auto add = [&](size_t key, V(&to)[kRows][kVecs]) HWY_ATTR {
-      const E* const v = v_.row(key) + c;
+      const T* const v = v_.row(key) + c;
       if (prefetch) Prefetch(v_, key);
-      V parts[kVecs];
-      HWY_UNROLL(8) for (size_t i = 0; i < kLoads; ++i) {
-        if (kLoads > 1 || count == kStep) {
-          Elements::Load(v + i * kStep, parts + i * kParts);
-        } else {
-          Elements::LoadSome(v, count, parts);
-        }
+      V vecs[kVecs];
+      HWY_UNROLL(8) for (size_t i = 0; i < kVecs; ++i) {
+        vecs[i] = kVecs > 1 || count == kN ? hn::LoadU(d, v + i * kN)
+                                           : FirstLanes<D>{count}.Load(v);
       }
       HWY_UNROLL(8) for (size_t r = 0; r < kRows; ++r) {
         const V weight = hn::Set(d, weights[r * weights_stride_ + key - block]);
         HWY_UNROLL(8) for (size_t i = 0; i < kVecs; ++i) {
-          to[r][i] = hn::MulAdd(weight, parts[i], to[r][i]);
+          to[r][i] = hn::MulAdd(weight, vecs[i], to[r][i]);
         }
       }
     };
@@ -445,13 +410,13 @@ class RowAttention {
 
   // Whether so much is computed with what is read that the processor does not
   // look far enough ahead by itself.
-  bool Busy() const { return count_ > 1 || kParts > 1; }
+  bool Busy() const { return count_ > 1; }
 
   // Asks for a whole row kAhead bytes or so ahead.
-  static HWY_INLINE void Prefetch(const MatrixView<const E>& m, size_t row) {
-    row += kAhead / (m.cols * sizeof(E) + 1) + 1;
+  static HWY_INLINE void Prefetch(const MatrixView<const T>& m, size_t row) {
+    row += kAhead / (m.cols * sizeof(T) + 1) + 1;
     if (row >= m.rows) return;
-    constexpr size_t kCacheLine = 64 / sizeof(E);
+    constexpr size_t kCacheLine = 64 / sizeof(T);
     for (size_t c = 0; c < m.cols; c += kCacheLine) {
       hwy::Prefetch(m.row(row) + c);
     }
@@ -463,15 +428,15 @@ class RowAttention {
     const AttentionRow<T>& r = rows_[row];
     const bool blind = r.keys.empty();
     for (size_t c = 0; c < v_.cols; ++c) {
-      r.o[c] = blind ? 0 : o_[row * o_stride_ + Elements::Place(c)] / sum_[row];
+      r.o[c] = blind ? 0 : o_[row * o_stride_ + c] / sum_[row];
     }
     if (r.lse != nullptr) {
       *r.lse = blind ? -kInf : maximum_[row] * kLn2 + std::log(sum_[row]);
     }
   }
 
-  const MatrixView<const E> k_;
-  const MatrixView<const E> v_;
+  const MatrixView<const T> k_;
+  const MatrixView<const T> v_;
   const T factor_;
   const size_t q_stride_;
   const size_t o_stride_;
