@@ -8,6 +8,11 @@
 // Keys are read by the thousand before any value is: a processor asks for
 // memory ahead of a long stream by itself, as fast as memory answers. Each turn
 // from keys to values and back costs it a start.
+//
+// Blocks start at the first key that some query sees and are the shorter the
+// more queries are taken together: so the rounding of a query may depend on its
+// neighbours, as it does not in softmax_forward-inl.h. It does not depend on
+// the number of threads.
 
 #if defined(MNEME_ATTENTION_KERNELS_SOFTMAX_ROWS_INL_H_) == \
     defined(HWY_TARGET_TOGGLE)
@@ -113,12 +118,13 @@ class RowAttention {
   using V = hn::Vec<D>;
   static constexpr size_t kN = kLanes<T>;
   // Scores of a block of keys and all queries: of one query thousands, which
-  // still lie in the first-level cache when they are made weights.
+  // still lie in the first- or second-level cache when they are made weights.
   static constexpr size_t kScores = 4096;
   // Keys that all queries go through before the next keys, so that these are in
   // the first-level cache. Their weighted values are summed in registers and
   // then added to the block's: with thousands of keys a single running sum
-  // would lose digits.
+  // would lose digits. The weights themselves are summed over a whole block,
+  // which is about kScores / (kExpBatch * kN) additions to a lane.
   static constexpr size_t kSumKeys = 64;
   // The same for a query alone: no other reads its keys, so that they need not
   // stay in a cache, and each start costs.
