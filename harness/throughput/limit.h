@@ -20,9 +20,9 @@
 // only reads is held to the rate of reading. Work that writes as well is held
 // to the rate of reading and writing at once, if that is higher: caches do both
 // at the same time (on Zen 5 they move twice the bytes of reading alone). Few
-// kernels write as much as they read, so their limit may be too short. It is not
-// too long but for L1, whose loads and stores have ports of their own: two reads
-// for each write may be a third faster there than either loop.
+// kernels write as much as they read, so their limit may be too short. It is
+// not too long but for L1, whose loads and stores have ports of their own: two
+// reads for each write may be a third faster there than either loop.
 
 #ifndef MNEME_HARNESS_THROUGHPUT_LIMIT_H_
 #define MNEME_HARNESS_THROUGHPUT_LIMIT_H_
