@@ -136,7 +136,7 @@ class RowAttention {
   static constexpr size_t kWeights = kScores + kMaxRows * kPadding;
   // Vectors of weighted values that are summed in registers.
   static constexpr size_t kSums = kTileRows == 8 ? 16 : 8;
-  // Bytes that prefetches are ahead; the best of 2, 4, 8 and 16 KiB.
+  // Bytes that prefetches are ahead: over all shapes the best of 2 to 16 KiB.
   static constexpr size_t kAhead = 8192;
   // Keys of up to four cache lines are prefetched for any queries. Wider ones
   // are read faster without.
