@@ -16,37 +16,12 @@
 // After foreach_target.h.
 #include "attention/kernels/bf16_rows-inl.h"
 #include "attention/kernels/bf16_tile_attention-inl.h"
+#include "attention/kernels/finite-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace mneme::kernels {
 namespace HWY_NAMESPACE {
-
-// Whether no number is infinite or NaN: the exponent's bits are all ones then.
-bool AllFinite(MatrixView<const Bf16> m) {
-  namespace hn = hwy::HWY_NAMESPACE;
-  constexpr uint16_t kMagnitude = 0x7FFF, kInfinity = 0x7F80;
-  const hn::ScalableTag<uint16_t> d;
-  const auto magnitude = hn::Set(d, kMagnitude);
-  auto greatest = hn::Zero(d);
-  uint16_t greatest_left = 0;
-  for (size_t r = 0; r < m.rows; ++r) {
-    const uint16_t* const row = &m.row(r)->bits;
-    size_t c = 0;
-    for (; c + hn::Lanes(d) <= m.cols; c += hn::Lanes(d)) {
-      greatest = hn::Max(greatest, hn::And(hn::LoadU(d, row + c), magnitude));
-    }
-    for (; c < m.cols; ++c) {
-      greatest_left = std::max<uint16_t>(greatest_left, row[c] & kMagnitude);
-    }
-  }
-  HWY_ALIGN uint16_t lanes[hn::MaxLanes(d)];
-  hn::Store(greatest, d, lanes);
-  for (size_t i = 0; i < hn::Lanes(d); ++i) {
-    greatest_left = std::max(greatest_left, lanes[i]);
-  }
-  return greatest_left < kInfinity;
-}
 
 void ByTiles(const Bf16Unit& unit, const Bf16AttentionHead* heads, size_t count,
              MatrixView<const Bf16> k, MatrixView<const Bf16> v, float scale,

@@ -4,12 +4,12 @@
 // (additive_recurrence.h) with matrix products on a Bf16Unit: for prompts, not
 // for training. By chunks of 64 tokens, whatever chunk was asked for,
 //
-//   O^T = e^G S_in^T Q^T + V^T (K Q^T * decay),   S^T += V^T (decay K),
+//   O = e^G Q S_in + (Q K^T * decay) V,   S_out = e^G_end S_in + (decay K)^T V.
 //
-// with queries in lanes. Inputs, weights and what is read of the state are
-// rounded to Bf16 as operands of products; the state itself, all sums, decays
-// and the normaliser are float. Each term of an output is off by at most
-// about 1.2e-2 of its size (three roundings of 2^-8).
+// Inputs, weights and what is read of the state are rounded to Bf16 as operands
+// of products; the state itself, all sums, decays and the normaliser are float.
+// Each term of an output is off by at most about 1.2e-2 of its size (three
+// roundings of 2^-8).
 //
 // Single-threaded; safe to call concurrently.
 

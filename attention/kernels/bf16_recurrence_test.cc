@@ -251,28 +251,34 @@ TEST(Bf16RecurrenceTest, ContinuesFromItsState) {
   });
 }
 
-// A NaN or infinity is seen from its token on, and not before.
-TEST(Bf16RecurrenceTest, NonFiniteValuesStayCausal) {
+// A NaN or infinity is seen from its token on, and not before: in a value in
+// its column, in a key in all of them, in a query in that query alone.
+TEST(Bf16RecurrenceTest, NonFiniteInputsStayWhereTheyAreSeen) {
   const Shape shape = {150, 16, 16, 64, Decay::kSlow, false};
-  constexpr size_t kToken = 100;
+  constexpr size_t kToken = 100, kColumn = 3;
   const Problem clean(shape, /*round=*/true);
   const Oracle expected(clean);
-  for (const float poison : {std::nanf(""), kInf}) {
-    Problem problem(shape, /*round=*/true);
-    problem.v.view()(kToken, 3) = poison;
-    ForEachSimdTargetAndBf16Unit([&] {
-      const Results actual = Forward(problem);
-      for (size_t t = 0; t < shape.length; ++t) {
-        const size_t at = t * shape.value_dim + 3;
-        if (t < kToken) {
-          EXPECT_NEAR(actual.o[at], expected.o[at],
-                      0x1p-7 * expected.o_size[at])
-              << t;
-        } else {
-          EXPECT_FALSE(std::isfinite(actual.o[at])) << t;
+  for (TestMatrix<float> Problem::*const input :
+       {&Problem::q, &Problem::k, &Problem::v}) {
+    const bool is_query = input == &Problem::q;
+    const bool is_value = input == &Problem::v;
+    for (const float poison : {std::nanf(""), kInf}) {
+      Problem problem(shape, /*round=*/true);
+      (problem.*input).view()(kToken, kColumn) = poison;
+      ForEachSimdTargetAndBf16Unit([&] {
+        const Results actual = Forward(problem);
+        for (size_t i = 0; i < actual.o.size(); ++i) {
+          const size_t t = i / shape.value_dim, c = i % shape.value_dim;
+          if ((is_query ? t == kToken : t >= kToken) &&
+              (!is_value || c == kColumn)) {
+            EXPECT_FALSE(std::isfinite(actual.o[i])) << t << ", " << c;
+          } else {
+            EXPECT_NEAR(actual.o[i], expected.o[i], 0x1p-7 * expected.o_size[i])
+                << t << ", " << c;
+          }
         }
-      }
-    });
+      });
+    }
   }
 }
 

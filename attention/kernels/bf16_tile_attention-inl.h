@@ -158,90 +158,144 @@ class Bf16TileAttention {
     }
     // Blocks and steps start at multiples of their lengths, not at the first
     // key in sight: so the roundings of a query do not depend on others.
+    const size_t last_step = RoundUp(end, kBf16Step);
+    const auto block_at = [&](size_t at) {
+      return Block{at,
+                   std::min(at / kKeyBlock * kKeyBlock + kKeyBlock, last_step)};
+    };
     const size_t first_step = begin / kBf16Step * kBf16Step;
-    for (size_t at = first_step; at < end;) {
-      const size_t next = std::min(at / kKeyBlock * kKeyBlock + kKeyBlock,
-                                   RoundUp(end, kBf16Step));
-      AddKeys(first, last, at, next, at == first_step);
-      at = next;
+    Block block = block_at(first_step);
+    if (begin < end) Score(block, 0, block.keys());
+    while (block.begin < end) {
+      const Block next = block_at(block.end);
+      AddKeys(first, last, block, next, block.begin == first_step);
+      block = next;
     }
     if (begin >= end) std::fill_n(o_, value_rows_ * kQueries, 0.0f);
     Finish(first, count, o);
   }
 
-  // Keys [begin, end), whole steps of one block.
-  HWY_NOINLINE void AddKeys(size_t first, size_t last, size_t begin, size_t end,
-                            bool is_first) {
-    unit_.multiply({end - begin,
-                    key_depth_,
-                    {packed_k_ + begin * key_depth_, key_depth_, kBf16Step},
-                    {q_, kQueries},
-                    scores_,
-                    kQueries,
-                    /*add=*/false});
+  // Keys [begin, end), whole steps.
+  struct Block {
+    size_t begin, end;
+    size_t keys() const { return end - begin; }
+  };
+
+  // Rows [from, to) of the block's scores, which lie in those of scores_.
+  HWY_INLINE void Score(const Block& block, size_t from, size_t to) {
+    unit_.multiply(
+        {to - from,
+         key_depth_,
+         {packed_k_ + (block.begin + from) * key_depth_, key_depth_, kBf16Step},
+         {q_, kQueries},
+         scores_ + from * kQueries,
+         kQueries,
+         /*add=*/false});
+  }
+
+  // Has the block's scores in scores_ and leaves the next one's there. These
+  // are computed where weights have just been made of old ones: a matrix unit
+  // works while vectors do, if what each has to do stands close together.
+  HWY_NOINLINE void AddKeys(size_t first, size_t last, const Block& block,
+                            const Block& next, bool is_first) {
     for (size_t vec = 0; vec < kVecs; ++vec) {
       const size_t first_lane = std::min(first + vec * kN, last);
       const VectorKeys seen(mask_, keys_, first_lane,
                             std::min(first_lane + kN - 1, last));
-      MaskScores(mask_, seen, begin, end, scores_ + vec * kN, kQueries);
+      MaskScores(mask_, seen, block.begin, block.end, scores_ + vec * kN,
+                 kQueries);
       // Past the last key, whatever the mask: scores of zeros.
-      for (size_t key = std::max(begin, keys_); key < end; ++key) {
+      for (size_t key = std::max(block.begin, keys_); key < block.end; ++key) {
         const D d;
         hn::Store(hn::Neg(hn::Inf(d)), d,
-                  scores_ + (key - begin) * kQueries + vec * kN);
+                  scores_ + (key - block.begin) * kQueries + vec * kN);
       }
     }
     for (size_t vec = 0; vec < kVecs; vec += kTogether) {
-      Weigh(vec * kN, end - begin, is_first);
+      RaiseMaximum(vec * kN, block.keys(), is_first);
     }
-    unit_.multiply(
-        {value_rows_,
-         end - begin,
-         {reinterpret_cast<const Bf16*>(packed_v_ + begin / 2 * value_rows_),
-          kBf16Step, value_rows_ * kBf16Step},
-         {weights_, kQueries},
-         o_,
-         kQueries,
-         /*add=*/!is_first});
+    size_t scored = 0;
+    for (size_t key = 0; key < block.keys(); key += kBf16Step) {
+      for (size_t vec = 0; vec < kVecs; vec += kTogether) {
+        Weigh(vec * kN, key);
+      }
+      const size_t free = key + kBf16Step;
+      const size_t to =
+          free < block.keys() ? std::min(free, next.keys()) : next.keys();
+      if (scored < to) Score(next, scored, to);
+      scored = std::max(scored, to);
+    }
+    unit_.multiply({value_rows_,
+                    block.keys(),
+                    {reinterpret_cast<const Bf16*>(packed_v_ + block.begin / 2 *
+                                                                   value_rows_),
+                     kBf16Step, value_rows_ * kBf16Step},
+                    {weights_, kQueries},
+                    o_,
+                    kQueries,
+                    /*add=*/!is_first});
   }
 
-  // Turns scores of kTogether vectors of queries from lane `lane` on into
-  // weights relative to the greatest score so far, and brings sums and outputs
-  // of earlier keys there.
-  HWY_INLINE void Weigh(size_t lane, size_t keys, bool is_first) {
+  // The greatest score so far of kTogether vectors of queries from lane `lane`
+  // on; brings sums and outputs of earlier keys there.
+  HWY_INLINE void RaiseMaximum(size_t lane, size_t keys, bool is_first) {
     const D d;
-    float* const scores = scores_ + lane;
+    const float* const scores = scores_ + lane;
+    const V factor = hn::Set(d, factor_);
+    // Chains enough for the latency of a maximum, 4 cycles on Intel.
+    constexpr size_t kRows = 4;
+    V greatest[kTogether][kRows];
+    HWY_UNROLL(4) for (size_t r = 0; r < kRows; ++r) {
+      HWY_UNROLL(2) for (size_t i = 0; i < kTogether; ++i) {
+        greatest[i][r] = hn::Load(d, scores + r * kQueries + i * kN);
+      }
+    }
+    for (size_t key = kRows; key < keys; key += kRows) {
+      HWY_UNROLL(4) for (size_t r = 0; r < kRows; ++r) {
+        HWY_UNROLL(2) for (size_t i = 0; i < kTogether; ++i) {
+          const float* const at = scores + (key + r) * kQueries + i * kN;
+          greatest[i][r] = hn::Max(greatest[i][r], hn::Load(d, at));
+        }
+      }
+    }
+    HWY_UNROLL(2) for (size_t i = 0; i < kTogether; ++i) {
+      const V low = hn::Max(greatest[i][0], greatest[i][2]);
+      const V high = hn::Max(greatest[i][1], greatest[i][3]);
+      // Finite, so that a score of -inf is never subtracted from itself.
+      const V old = hn::Load(d, maximum_ + lane + i * kN);
+      const V top = hn::Max(hn::Mul(factor, hn::Max(low, high)), old);
+      hn::Store(top, d, maximum_ + lane + i * kN);
+      if (is_first || hn::AllFalse(d, hn::Gt(top, old))) continue;
+      const V shrink = FastExp2NonPositive(d, hn::Sub(old, top));
+      float* const sum = sum_ + lane + i * kN;
+      hn::Store(hn::Mul(hn::Load(d, sum), shrink), d, sum);
+      for (size_t c = 0; c < value_rows_ * kQueries; c += kQueries) {
+        float* const at = o_ + c + lane + i * kN;
+        hn::Store(hn::Mul(shrink, hn::Load(d, at)), d, at);
+      }
+    }
+  }
+
+  // Turns scores of one step of keys, from `begin` on, and of kTogether vectors
+  // of queries from lane `lane` on into weights relative to the maximum.
+  HWY_INLINE void Weigh(size_t lane, size_t begin) {
+    const D d;
+    const float* const scores = scores_ + lane;
     const V factor = hn::Set(d, factor_);
     V top[kTogether], sum[kTogether];
     HWY_UNROLL(2) for (size_t i = 0; i < kTogether; ++i) {
-      V even = hn::Load(d, scores + i * kN);
-      V odd = hn::Load(d, scores + kQueries + i * kN);
-      for (size_t key = 2; key < keys; key += 2) {
-        even = hn::Max(even, hn::Load(d, scores + key * kQueries + i * kN));
-        odd = hn::Max(odd, hn::Load(d, scores + (key + 1) * kQueries + i * kN));
-      }
-      // Finite, so that a score of -inf is never subtracted from itself.
-      const V old = hn::Load(d, maximum_ + lane + i * kN);
-      top[i] = hn::Max(hn::Mul(factor, hn::Max(even, odd)), old);
+      top[i] = hn::Load(d, maximum_ + lane + i * kN);
       sum[i] = hn::Load(d, sum_ + lane + i * kN);
-      if (!is_first && !hn::AllFalse(d, hn::Gt(top[i], old))) {
-        const V shrink = FastExp2NonPositive(d, hn::Sub(old, top[i]));
-        sum[i] = hn::Mul(sum[i], shrink);
-        for (size_t c = 0; c < value_rows_ * kQueries; c += kQueries) {
-          float* const at = o_ + c + lane + i * kN;
-          hn::Store(hn::Mul(shrink, hn::Load(d, at)), d, at);
-        }
-      }
-      hn::Store(top[i], d, maximum_ + lane + i * kN);
     }
     constexpr size_t kKeys = 4;
-    for (size_t key = 0; key < keys; key += kKeys) {
+    for (size_t key = begin; key < begin + kBf16Step; key += kKeys) {
       V weight[kKeys * kTogether];
       HWY_UNROLL(8) for (size_t i = 0; i < kKeys * kTogether; ++i) {
         const size_t at = (key + i / kTogether) * kQueries + i % kTogether * kN;
-        // Not fused: rounded as the maximum was, no score exceeds it.
-        const V scaled = hn::Mul(hn::Load(d, scores + at), factor);
-        weight[i] = hn::Sub(scaled, top[i % kTogether]);
+        // Fused, a score may exceed its own rounded maximum, by a rounding: a
+        // weight is as much greater than 1.
+        weight[i] =
+            hn::MulSub(hn::Load(d, scores + at), factor, top[i % kTogether]);
       }
       CoarseExp2NonPositive<kKeys * kTogether>(d, weight);
       HWY_UNROLL(4) for (size_t i = 0; i < kTogether; ++i) {
