@@ -292,10 +292,10 @@ class Bf16TileAttention {
       V weight[kKeys * kTogether];
       HWY_UNROLL(8) for (size_t i = 0; i < kKeys * kTogether; ++i) {
         const size_t at = (key + i / kTogether) * kQueries + i % kTogether * kN;
-        // Fused, a score may exceed its own rounded maximum, by a rounding: a
-        // weight is as much greater than 1.
-        weight[i] =
-            hn::MulSub(hn::Load(d, scores + at), factor, top[i % kTogether]);
+        // Not fused: rounded as the maximum was, no score exceeds it, which
+        // for huge ones is more than a rounding of the weight.
+        const V scaled = hn::Mul(hn::Load(d, scores + at), factor);
+        weight[i] = hn::Sub(scaled, top[i % kTogether]);
       }
       CoarseExp2NonPositive<kKeys * kTogether>(d, weight);
       HWY_UNROLL(4) for (size_t i = 0; i < kTogether; ++i) {
