@@ -5,38 +5,46 @@
 #ifndef MNEME_HARNESS_THROUGHPUT_ORACLE_CHECK_H_
 #define MNEME_HARNESS_THROUGHPUT_ORACLE_CHECK_H_
 
+#include <cstdint>
 #include <memory>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "harness/throughput/contender.h"
+#include "harness/throughput/oracle.h"
 
 namespace mneme {
 
-// Makes the contender's workload on the problem and runs it once, after it has
-// solved Shortened(problem):
-//   - outputs as the float64 Reference, within the tolerance times
-//     kOracleSlack, as sums are longer here than where tolerances are stated;
-//   - gradients, entry by entry, as the operator's own in float64, within
-//     kGradientTolerance, or kGradientSlack times what outputs may be off where
-//     that is more; and those, and so these, as the derivatives in random
-//     directions of <output, d_output> by central differences of the Reference.
+// Makes the contender's workload on the oracle's problem and runs it once,
+// after it has solved the shortened one within
+//   - of outputs, the tolerance times kOracleSlack, as sums are longer here
+//   than
+//     where tolerances are stated;
+//   - of gradients, kGradientTolerance, or kGradientSlack times what outputs
+//   may
+//     be off where that is more.
 // On the problem itself everything must be finite, and where outputs do not
-// depend on later tokens, the first must be the oracle's too. What float64 can
-// do in seconds, with its context, must be what the operator itself gives in
-// float64, entry by entry, to the last token, within tolerances that grow with
-// the root of the length beyond kCheckedTokens: it finds what chunks, roundings
-// or a peer get wrong there, not what the operator gets wrong in float64 as
-// well. In bfloat16, whose tolerance is large beside the outputs of late
-// tokens, it finds little.
+// depend on later tokens, the first must be those of the shortened one too.
+// What float64 can do in seconds (Oracle::WholeForm) must be right to the last
+// token, within tolerances that, but for products of bfloat16, grow with the
+// root of the length beyond kCheckedTokens: it finds what chunks, roundings or
+// a peer get wrong there, not what all forms of an operator get wrong in
+// float64 as well.
+//
+// Errors count in parts of the largest value of kBlockTokens tokens of a
+// sequence, or of kBlockFloor of the largest value of all, if that is more:
+// means of more and more values become small, and those of late tokens have to
+// be as right as the first.
 //
 // FailedPrecondition that says by how much it is wrong, and what Make returned.
 // The workload is checked and warm.
 inline constexpr double kOracleSlack = 8;
 inline constexpr double kGradientTolerance = 1e-4;
 inline constexpr double kGradientSlack = 4;
+inline constexpr int64_t kBlockTokens = 64;
+inline constexpr double kBlockFloor = 1.0 / 64;
 absl::StatusOr<std::unique_ptr<Workload>> MakeChecked(
-    const Contender& contender, const Problem& problem);
+    const Contender& contender, Oracle* oracle);
 
 }  // namespace mneme
 

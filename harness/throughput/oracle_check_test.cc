@@ -5,6 +5,7 @@
 
 #include "harness/throughput/oracle_check.h"
 
+#include <cmath>
 #include <utility>
 
 #include "gtest/gtest.h"
@@ -12,6 +13,12 @@
 
 namespace mneme {
 namespace {
+
+absl::StatusOr<std::unique_ptr<Workload>> MakeChecked(
+    const Contender& contender, const Problem& problem) {
+  Oracle oracle(problem);
+  return MakeChecked(contender, &oracle);
+}
 
 const Contender& Own(Phase phase) {
   return *ContendersOf("softmax", phase).front();
@@ -106,6 +113,147 @@ INSTANTIATE_TEST_SUITE_P(Phases, OracleCheckTest,
                          [](const auto& info) {
                            return std::string(PhaseName(info.param));
                          });
+
+// Softmax attention that counts what is asked of it, and is wrong in blocks.
+class Watched : public Operator {
+ public:
+  explicit Watched(std::unique_ptr<Operator> op) : op_(std::move(op)) {}
+
+  std::vector<InputSpec> Inputs() const override { return op_->Inputs(); }
+  absl::Status Forward(OperatorCall* call) const override {
+    if (call->output.dtype() == DType::kFloat64) ++in_doubles;
+    absl::Status status = op_->Forward(call);
+    if (!status.ok() || call->form != wrong_in) return status;
+    const Tensor& o = call->output;
+    const int64_t last = o.elements() - 1;
+    if (o.dtype() == DType::kFloat64) {
+      o.data<double>()[last] += WrongBy(call->dims.length);
+    } else {
+      o.data<float>()[last] += WrongBy(call->dims.length);
+    }
+    return status;
+  }
+  absl::Status Backward(const OperatorCall& call, const Tensor& d_output,
+                        absl::Span<const Tensor> d_inputs) const override {
+    return op_->Backward(call, d_output, d_inputs);
+  }
+  std::unique_ptr<State> NewState(const Dims& dims,
+                                  DType dtype) const override {
+    return op_->NewState(dims, dtype);
+  }
+  int64_t StateBytes(const Dims& dims) const override {
+    return op_->StateBytes(dims);
+  }
+  Cost ForwardCost(const Dims& dims, Form form) const override {
+    return op_->ForwardCost(dims, form);
+  }
+  absl::Status Reference(const OperatorCall& call) const override {
+    ++references;
+    return op_->Reference(call);
+  }
+
+  absl::optional<Form> wrong_in;
+  mutable int in_doubles = 0, references = 0;
+
+ private:
+  // Where the shortened problem does not reach.
+  static float WrongBy(int64_t length) {
+    return length > kCheckedTokens ? 1.0f : 0.0f;
+  }
+
+  std::unique_ptr<Operator> op_;
+};
+
+class OracleTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    variant_ = *Variants().Find("softmax");
+    op_ = std::make_unique<Watched>(*variant_->make_operator(
+        *Options::Parse(variant_->descriptor.options)));
+  }
+  Problem MakeProblemOf(Phase phase, Form form) {
+    return MakeProblem(phase, *variant_, Options(), op_.get(), form,
+                       {2, 300, 2, 16}, nullptr);
+  }
+  const Variant* variant_;
+  std::unique_ptr<Watched> op_;
+};
+
+TEST_F(OracleTest, IsComputedOnceForAllContenders) {
+  for (const Phase phase :
+       {Phase::kPrefill, Phase::kDecode, Phase::kBackward}) {
+    const Problem problem = MakeProblemOf(phase, Form::kChunked);
+    Oracle oracle(problem);
+    op_->in_doubles = op_->references = 0;
+    ASSERT_TRUE(MakeChecked(Own(phase), &oracle).ok());
+    const int in_doubles = op_->in_doubles, references = op_->references;
+    EXPECT_GT(in_doubles, 0);
+    EXPECT_GT(references, 0);
+    EXPECT_FALSE(MakeChecked(SpoiltBy(phase, 0, 0.5f), &oracle).ok());
+    EXPECT_TRUE(MakeChecked(Own(phase), &oracle).ok());
+    EXPECT_EQ(op_->in_doubles, in_doubles);
+    EXPECT_EQ(op_->references, references);
+  }
+}
+
+// An operator that is wrong in float64 as well, but not in all of its forms.
+TEST_F(OracleTest, AnotherFormFindsWhatIsWrongInOne) {
+  for (const Form form : {Form::kParallel, Form::kChunked, Form::kRecurrent}) {
+    const Problem problem = MakeProblemOf(Phase::kPrefill, form);
+    op_->wrong_in = absl::nullopt;
+    EXPECT_TRUE(MakeChecked(Own(Phase::kPrefill), problem).ok());
+    op_->wrong_in = form;
+    EXPECT_TRUE(absl::IsFailedPrecondition(
+        MakeChecked(Own(Phase::kPrefill), problem).status()))
+        << FormName(form);
+  }
+}
+
+TEST_F(OracleTest, TakesTheOwnFormWhereAnotherIsTooMuch) {
+  const auto form_of = [&](Phase phase, Form form, int64_t length) {
+    Problem problem = MakeProblemOf(phase, form);
+    problem.dims.length = length;  // its inputs do not matter here
+    return Oracle(problem).WholeForm();
+  };
+  EXPECT_EQ(form_of(Phase::kBackward, Form::kChunked, 300), Form::kParallel);
+  EXPECT_EQ(form_of(Phase::kBackward, Form::kParallel, 300), Form::kChunked);
+  // Of all scores at once, in memory.
+  EXPECT_EQ(form_of(Phase::kBackward, Form::kChunked, 10000), Form::kChunked);
+  EXPECT_EQ(form_of(Phase::kPrefill, Form::kChunked, 10000), Form::kRecurrent);
+  EXPECT_EQ(form_of(Phase::kPrefill, Form::kChunked, 1000000), absl::nullopt);
+}
+
+// Means of thousands of values are small: what is wrong by as much as they are
+// is much less than bfloat16 may be off where one value is the mean.
+TEST(OracleCheckTest, WhatIsWrongAtLateTokensIsFoundInBf16) {
+  const Variant& variant = **Variants().Find("softmax");
+  const Options options =
+      *Options::Parse(variant.descriptor.options, {{"precision", "bf16"}});
+  const auto op = *variant.make_operator(options);
+  const Problem problem =
+      MakeProblem(Phase::kPrefill, variant, options, op.get(), Form::kChunked,
+                  {1, 2048, 2, 32}, nullptr);
+  Oracle oracle(problem);
+  EXPECT_TRUE(MakeChecked(Own(Phase::kPrefill), &oracle).ok());
+  // 0.03 is about their standard deviation.
+  EXPECT_TRUE(absl::IsFailedPrecondition(
+      MakeChecked(SpoiltBy(Phase::kPrefill, -1, 0.03f), &oracle).status()));
+}
+
+// Only what is not to be differentiated is in bfloat16.
+TEST(OracleCheckTest, GradientsBesideBf16AreHeldToFloat32) {
+  const Variant& variant = **Variants().Find("softmax");
+  const Options options =
+      *Options::Parse(variant.descriptor.options, {{"precision", "bf16"}});
+  const auto op = *variant.make_operator(options);
+  const Problem problem =
+      MakeProblem(Phase::kBackward, variant, options, op.get(), Form::kChunked,
+                  {1, 300, 2, 16}, nullptr);
+  Oracle oracle(problem);
+  EXPECT_TRUE(MakeChecked(Own(Phase::kBackward), &oracle).ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(
+      MakeChecked(SpoiltBy(Phase::kBackward, -1, 0.003f), &oracle).status()));
+}
 
 // Every variant, in every phase, as the suite would run it.
 TEST(OracleCheckTest, AllVariantsPass) {

@@ -17,6 +17,7 @@
 #include "harness/throughput/contender.h"
 #include "harness/throughput/growth.h"
 #include "harness/throughput/noise.h"
+#include "harness/throughput/oracle.h"
 #include "harness/throughput/oracle_check.h"
 #include "harness/throughput/pinning.h"
 #include "harness/throughput/problem.h"
@@ -70,56 +71,59 @@ absl::Status CheckMemory(const ThroughputShape& shape) {
 }
 
 absl::StatusOr<std::unique_ptr<Workload>> MakeCheckedInMemory(
-    const Contender& contender, const Problem& problem) {
+    const Contender& contender, Oracle* oracle) {
   try {
-    return MakeChecked(contender, problem);
+    return MakeChecked(contender, oracle);
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError(kOutOfMemory);
   }
 }
 
-Entrant Prepare(const Contender& contender, const Problem& problem,
-                const Ceilings& ceilings, double max_seconds) {
-  Entrant entrant;
-  entrant.contender = &contender;
-  entrant.problem = &problem;
+// Whether it can be expected to be worth the while.
+absl::Status CheckSize(const Contender& contender, const Problem& problem,
+                       const Ceilings& ceilings, double max_seconds) {
   const int64_t tokens = problem.dims.batch * problem.dims.length;
-  if (problem.phase == Phase::kTrain && tokens > kMostTrainedTokens) {
-    entrant.status = absl::ResourceExhaustedError(
+  if (problem.phase == Phase::kTrain) {
+    if (tokens <= kMostTrainedTokens) return absl::OkStatus();
+    return absl::ResourceExhaustedError(
         absl::StrFormat("a step of %d tokens is too large to train; %d are not",
                         tokens, kMostTrainedTokens));
-    return entrant;
   }
-  if (problem.phase != Phase::kTrain) {
-    const absl::StatusOr<Limit> limit = LimitOf(contender, problem, ceilings);
-    const double expected = limit.ok() ? 4 * limit->seconds() : 0;
-    if (expected > max_seconds) {
-      entrant.status = absl::ResourceExhaustedError(absl::StrFormat(
-          "it may take %.0f s; --max_seconds is %.0f", expected, max_seconds));
-      return entrant;
-    }
-  }
+  const absl::StatusOr<Limit> limit = LimitOf(contender, problem, ceilings);
+  const double expected = limit.ok() ? 4 * limit->seconds() : 0;
+  if (expected <= max_seconds) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "it may take %.0f s; --max_seconds is %.0f", expected, max_seconds));
+}
+
+// Makes the entrant's workload, if it is right.
+void Check(const Ceilings& ceilings, double max_seconds, Oracle* oracle,
+           Entrant* entrant) {
+  entrant->status =
+      CheckSize(*entrant->contender, *entrant->problem, ceilings, max_seconds);
+  if (!entrant->status.ok()) return;
   const kernels::ScopedFlushDenormals flush;
   absl::StatusOr<std::unique_ptr<Workload>> workload =
-      MakeCheckedInMemory(contender, problem);
-  if (!workload.ok()) {
-    entrant.status = workload.status();
-    return entrant;
-  }
-  entrant.workload = *std::move(workload);
-  // Of a run alone: the check holds all of it in float64.
+      MakeCheckedInMemory(*entrant->contender, oracle);
+  entrant->status = workload.status();
+  if (workload.ok()) entrant->workload = *std::move(workload);
+}
+
+// Runs it alone, once more.
+void WarmUp(double max_seconds, Entrant* entrant) {
+  if (!entrant->status.ok()) return;
+  const kernels::ScopedFlushDenormals flush;
   const bool counting = ResetPeakMemory();
   const Clock::time_point start = Clock::now();
-  entrant.status = entrant.workload->Run();
-  entrant.warm_seconds = SecondsSince(start);
-  if (counting) entrant.peak_memory_bytes = PeakMemoryBytes();
-  if (entrant.status.ok() && entrant.warm_seconds > max_seconds) {
-    entrant.status = absl::ResourceExhaustedError(
+  entrant->status = entrant->workload->Run();
+  entrant->warm_seconds = SecondsSince(start);
+  if (counting) entrant->peak_memory_bytes = PeakMemoryBytes();
+  if (entrant->status.ok() && entrant->warm_seconds > max_seconds) {
+    entrant->status = absl::ResourceExhaustedError(
         absl::StrFormat("it takes %.0f s; --max_seconds is %.0f",
-                        entrant.warm_seconds, max_seconds));
-    entrant.workload = nullptr;
+                        entrant->warm_seconds, max_seconds));
+    entrant->workload = nullptr;
   }
-  return entrant;
 }
 
 // Several repetitions of something slow are not worth the wait.
@@ -205,17 +209,32 @@ class GroupRun {
         problems_.back()->phase = phase;
         problems_.back()->form = request_.form;
       }
-      for (const Contender* contender : contenders) {
-        if (!fits.ok()) {
-          entrants_.emplace_back();
-          entrants_.back().contender = contender;
-          entrants_.back().problem = problems_.back().get();
-          entrants_.back().status = fits;
-          continue;
-        }
-        entrants_.push_back(Prepare(*contender, *problems_.back(), ceilings,
-                                    request_.max_seconds));
+      PrepareAll(*problems_.back(), contenders, fits, ceilings);
+    }
+  }
+
+  // Those of one phase.
+  void PrepareAll(const Problem& problem,
+                  const std::vector<const Contender*>& contenders,
+                  const absl::Status& fits, const Ceilings& ceilings) {
+    const size_t first = entrants_.size();
+    for (const Contender* contender : contenders) {
+      entrants_.emplace_back();
+      entrants_.back().contender = contender;
+      entrants_.back().problem = &problem;
+      entrants_.back().status = fits;
+    }
+    if (!fits.ok()) return;
+    {
+      // What is right, in float64, is known only as long as they are checked:
+      // it would count as memory of what runs later.
+      Oracle oracle(problem);
+      for (size_t i = first; i < entrants_.size(); ++i) {
+        Check(ceilings, request_.max_seconds, &oracle, &entrants_[i]);
       }
+    }
+    for (size_t i = first; i < entrants_.size(); ++i) {
+      WarmUp(request_.max_seconds, &entrants_[i]);
     }
   }
 
