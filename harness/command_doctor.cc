@@ -234,27 +234,40 @@ std::string Rate(double rate, Ceiling ceiling) {
   return absl::StrFormat("%.*f G%s/s", digits, giga, CeilingUnit(ceiling));
 }
 
-// 7 columns and 20 for each number of threads, 47 for two of them.
+// 12 columns and 19 for each number of threads, 50 for two of them.
+std::string CeilingRow(absl::string_view label, Ceiling ceiling,
+                       const std::vector<Measured>& measured) {
+  std::string line = absl::StrFormat("%-12s", label);
+  for (const Measured& m : measured) {
+    const CeilingRates& r = m.rates[static_cast<size_t>(ceiling)];
+    const Statistics s = Describe(r.per_second);
+    absl::StrAppendFormat(
+        &line, "%13s %5s",
+        r.status.ok() ? Rate(s.median, r.ceiling) : r.status.message(),
+        r.status.ok() ? absl::StrFormat("%.1f%%", 100 * s.cv) : "");
+  }
+  return std::string(absl::StripTrailingAsciiWhitespace(line));
+}
+
 void PrintCeilings(const std::vector<Measured>& measured) {
-  std::string line = absl::StrFormat("\n%-7s", "ceiling");
+  std::string line = absl::StrFormat("\n%-12s", "ceiling");
   for (const Measured& m : measured) {
     const char* threads = m.threads == 1 ? " thread" : " threads";
-    absl::StrAppendFormat(&line, "%14s %5s", absl::StrCat(m.threads, threads),
+    absl::StrAppendFormat(&line, "%13s %5s", absl::StrCat(m.threads, threads),
                           "CV");
   }
   absl::PrintF("%s\n", line);
-  for (size_t i = 0; i < std::size(kAllCeilings); ++i) {
-    line = absl::StrFormat("%-7s", CeilingName(kAllCeilings[i]));
-    for (const Measured& m : measured) {
-      const CeilingRates& r = m.rates[i];
-      const Statistics s = Describe(r.per_second);
-      absl::StrAppendFormat(
-          &line, "%14s %5s",
-          r.status.ok() ? Rate(s.median, r.ceiling) : r.status.message(),
-          r.status.ok() ? absl::StrFormat("%.1f%%", 100 * s.cv) : "");
-    }
-    absl::PrintF("%s\n", absl::StripTrailingAsciiWhitespace(line));
+  const auto print = [&](absl::string_view label, Ceiling ceiling) {
+    absl::PrintF("%s\n", CeilingRow(label, ceiling, measured));
+  };
+  print(CeilingName(Ceiling::kMultiplyAdd), Ceiling::kMultiplyAdd);
+  print(CeilingName(Ceiling::kExp), Ceiling::kExp);
+  for (size_t level = 0; level < std::size(kReads); ++level) {
+    print(CeilingName(kReads[level]), kReads[level]);
+    print("  read-write", kReadWrites[level]);
   }
+  print(CeilingName(Ceiling::kBf16), Ceiling::kBf16);
+  print(CeilingName(Ceiling::kAmx), Ceiling::kAmx);
 }
 
 void Print(const Report& report, int columns) {

@@ -223,13 +223,13 @@ absl::Status CheckCeilings(const MachineCeilings& ceilings) {
   for (const double rate : ceilings.level_bytes_per_second()) {
     rates = rates && IsLoss(rate);
   }
-  for (const double rate : ceilings.level_update_bytes_per_second()) {
+  for (const double rate : ceilings.level_read_write_bytes_per_second()) {
     rates = rates && IsLoss(rate);
   }
   if (!rates || ceilings.threads() < 1 ||
       ceilings.level_bytes_per_second_size() !=
           ceilings.level_capacity_size() ||
-      ceilings.level_update_bytes_per_second_size() >
+      ceilings.level_read_write_bytes_per_second_size() >
           ceilings.level_capacity_size()) {
     return absl::DataLossError("its machine's ceilings are none");
   }

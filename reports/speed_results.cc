@@ -115,15 +115,17 @@ void AddCeilings(const MachineCeilings& c,
   constexpr double kGiga = 1e9;
   constexpr const char* kLevels[] = {"L1 reads", "L2 reads", "L3 reads",
                                      "DRAM reads"};
-  constexpr const char* kUpdatedLevels[] = {"L1 updates", "L2 updates",
-                                            "L3 updates", "DRAM updates"};
+  constexpr const char* kReadWriteLevels[] = {
+      "L1 read-write", "L2 read-write", "L3 read-write", "DRAM read-write"};
   add("float32 multiply-adds", "GFLOP/s", c.flops() / kGiga);
   add("exponentials", "G/s", c.exps() / kGiga);
   for (int i = 0; i < c.level_bytes_per_second_size() && i < 4; ++i) {
     add(kLevels[i], "GB/s", c.level_bytes_per_second(i) / kGiga);
   }
-  for (int i = 0; i < c.level_update_bytes_per_second_size() && i < 4; ++i) {
-    add(kUpdatedLevels[i], "GB/s", c.level_update_bytes_per_second(i) / kGiga);
+  for (int i = 0; i < c.level_read_write_bytes_per_second_size() && i < 4;
+       ++i) {
+    add(kReadWriteLevels[i], "GB/s",
+        c.level_read_write_bytes_per_second(i) / kGiga);
   }
   add("bfloat16 dot products", "GFLOP/s", c.bf16_flops() / kGiga);
   add("bfloat16 tiles", "GFLOP/s", c.amx_flops() / kGiga);

@@ -285,7 +285,7 @@ ThroughputRecord SpeedRecord(const std::string& variant,
     ceilings.add_level_bytes_per_second(1e9 * gigabytes);
   }
   for (const double gigabytes : {400, 200, 80, 15}) {
-    ceilings.add_level_update_bytes_per_second(1e9 * gigabytes);
+    ceilings.add_level_read_write_bytes_per_second(1e9 * gigabytes);
   }
   for (const int64_t kib : {48, 1024, 32768, 0}) {
     ceilings.add_level_capacity(1024 * kib);

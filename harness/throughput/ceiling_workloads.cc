@@ -51,9 +51,10 @@ class CeilingWorkloads::Loop : public Workload {
 CeilingWorkloads::CeilingWorkloads(kernels::ThreadPool* pool)
     : caches_(DetectCachesHere()),
       threads_(pool == nullptr ? 1 : pool->threads()) {
+  LevelMemory memory(caches_, threads_);
   for (const Ceiling ceiling : kAllCeilings) {
     absl::StatusOr<std::unique_ptr<CeilingLoop>> loop =
-        CeilingLoop::Make(ceiling, caches_, pool);
+        CeilingLoop::Make(ceiling, &memory, pool);
     if (!loop.ok()) continue;  // not on this machine
     loops_.push_back(std::make_unique<Loop>(ceiling, *std::move(loop)));
   }
@@ -96,8 +97,8 @@ MachineCeilings ToMessage(const Ceilings& ceilings) {
   for (const Ceiling level : kReads) {
     message.add_level_bytes_per_second(ceilings.Rate(level));
   }
-  for (const Ceiling level : kUpdates) {
-    message.add_level_update_bytes_per_second(ceilings.Rate(level));
+  for (const Ceiling level : kReadWrites) {
+    message.add_level_read_write_bytes_per_second(ceilings.Rate(level));
   }
   for (const int64_t bytes : ceilings.cache_bytes) {
     message.add_level_capacity(bytes);

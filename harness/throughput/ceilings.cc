@@ -53,16 +53,40 @@ class Buffer {
   Buffer& operator=(const Buffer&) = delete;
   ~Buffer() { std::free(data_); }
 
-  // Pages that were never written all are the one page of zeros. The first to
-  // write has them near its CPU.
-  void Touch() { std::memset(data_, 1, bytes_); }
-
-  void* data() const { return data_; }
+  // For whoever uses it alone. Pages that were never written all are the one
+  // page of zeros; the first to write has them near its CPU.
+  void* Touched() {
+    if (!std::exchange(touched_, true)) std::memset(data_, 1, bytes_);
+    return data_;
+  }
 
  private:
   const size_t bytes_;
   void* data_;
+  bool touched_ = false;
 };
+
+}  // namespace
+
+class LevelMemory::Buffers {
+ public:
+  Buffers(size_t bytes, int threads) : bytes_(bytes) {
+    for (int t = 0; t < threads; ++t) {
+      buffers_.push_back(std::make_unique<Buffer>(bytes));
+    }
+  }
+
+  // By worker, not by index: threads keep to their CPUs, and a cache that a
+  // thread has filled is that of its CPU.
+  void* Touched(int worker) { return buffers_[worker]->Touched(); }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  const size_t bytes_;
+  std::vector<std::unique_ptr<Buffer>> buffers_;
+};
+
+namespace {
 
 // A loop of the given number of rounds on one thread.
 using Rounds = std::function<double(int worker, int64_t rounds)>;
@@ -100,28 +124,16 @@ class RoundsLoop : public CeilingLoop {
   int64_t rounds_ = 1;
 };
 
-// A loop of simd_loops.h over a buffer in that level.
+// A loop of simd_loops.h over buffers in that level.
 template <class Loop>
-absl::StatusOr<Rounds> LevelRounds(const Caches& caches, int level,
-                                   kernels::ThreadPool* pool, Loop loop) {
-  const int threads = Threads(pool);
-  const auto bytes =
-      static_cast<size_t>(LevelBufferBytes(caches, level, threads));
-  if (bytes == 0) {
+absl::StatusOr<Rounds> LevelRounds(LevelMemory* memory, int level, Loop loop) {
+  std::shared_ptr<LevelMemory::Buffers> buffers = memory->Of(level);
+  if (buffers == nullptr) {
     return absl::UnimplementedError(
         absl::StrCat("no L", level + 1, " cache, or its size is unknown"));
   }
-  // By worker, not by index: threads keep to their CPUs, and a cache that a
-  // thread has filled is that of its CPU.
-  auto buffers = std::make_shared<std::vector<std::unique_ptr<Buffer>>>();
-  for (int t = 0; t < threads; ++t) {
-    buffers->push_back(std::make_unique<Buffer>(bytes));
-  }
-  auto touched = std::make_shared<std::vector<char>>(threads);
   return Rounds([=](int worker, int64_t rounds) {
-    Buffer& buffer = *(*buffers)[worker];
-    if (!std::exchange((*touched)[worker], 1)) buffer.Touch();
-    return loop(buffer.data(), bytes, rounds);
+    return loop(buffers->Touched(worker), buffers->bytes(), rounds);
   });
 }
 
@@ -131,8 +143,7 @@ int LevelOf(Ceiling ceiling, const Ceiling (&levels)[kLevels]) {
                           levels);
 }
 
-absl::StatusOr<Rounds> RoundsOf(Ceiling ceiling, const Caches& caches,
-                                kernels::ThreadPool* pool) {
+absl::StatusOr<Rounds> RoundsOf(Ceiling ceiling, LevelMemory* memory) {
   switch (ceiling) {
     case Ceiling::kMultiplyAdd:
       return Rounds(
@@ -143,12 +154,12 @@ absl::StatusOr<Rounds> RoundsOf(Ceiling ceiling, const Caches& caches,
     case Ceiling::kL2:
     case Ceiling::kL3:
     case Ceiling::kDram:
-      return LevelRounds(caches, LevelOf(ceiling, kReads), pool, ReadBytes);
-    case Ceiling::kL1Update:
-    case Ceiling::kL2Update:
-    case Ceiling::kL3Update:
-    case Ceiling::kDramUpdate:
-      return LevelRounds(caches, LevelOf(ceiling, kUpdates), pool, UpdateBytes);
+      return LevelRounds(memory, LevelOf(ceiling, kReads), ReadBytes);
+    case Ceiling::kL1ReadWrite:
+    case Ceiling::kL2ReadWrite:
+    case Ceiling::kL3ReadWrite:
+    case Ceiling::kDramReadWrite:
+      return LevelRounds(memory, LevelOf(ceiling, kReadWrites), ReadWriteBytes);
     case Ceiling::kBf16:
       if (!HasAvx512Bf16()) {
         return absl::UnimplementedError("no AVX512-BF16");
@@ -177,14 +188,14 @@ absl::string_view CeilingName(Ceiling ceiling) {
       return "L3";
     case Ceiling::kDram:
       return "DRAM";
-    case Ceiling::kL1Update:
-      return "L1 rw";
-    case Ceiling::kL2Update:
-      return "L2 rw";
-    case Ceiling::kL3Update:
-      return "L3 rw";
-    case Ceiling::kDramUpdate:
-      return "DRAM rw";
+    case Ceiling::kL1ReadWrite:
+      return "L1 read-write";
+    case Ceiling::kL2ReadWrite:
+      return "L2 read-write";
+    case Ceiling::kL3ReadWrite:
+      return "L3 read-write";
+    case Ceiling::kDramReadWrite:
+      return "DRAM read-write";
     case Ceiling::kBf16:
       return "bf16";
     case Ceiling::kAmx:
@@ -205,13 +216,25 @@ absl::string_view CeilingUnit(Ceiling ceiling) {
     case Ceiling::kL2:
     case Ceiling::kL3:
     case Ceiling::kDram:
-    case Ceiling::kL1Update:
-    case Ceiling::kL2Update:
-    case Ceiling::kL3Update:
-    case Ceiling::kDramUpdate:
+    case Ceiling::kL1ReadWrite:
+    case Ceiling::kL2ReadWrite:
+    case Ceiling::kL3ReadWrite:
+    case Ceiling::kDramReadWrite:
       return "B";
   }
   return "";
+}
+
+LevelMemory::LevelMemory(const Caches& caches, int threads)
+    : caches_(caches), threads_(threads) {}
+
+std::shared_ptr<LevelMemory::Buffers> LevelMemory::Of(int level) {
+  const int64_t bytes = LevelBufferBytes(caches_, level, threads_);
+  if (levels_[level] == nullptr && bytes > 0) {
+    levels_[level] =
+        std::make_shared<Buffers>(static_cast<size_t>(bytes), threads_);
+  }
+  return levels_[level];
 }
 
 int64_t LevelBufferBytes(const Caches& caches, int level, int threads) {
@@ -243,9 +266,9 @@ int64_t LevelBufferBytes(const Caches& caches, int level, int threads) {
 }
 
 absl::StatusOr<std::unique_ptr<CeilingLoop>> CeilingLoop::Make(
-    Ceiling ceiling, const Caches& caches, kernels::ThreadPool* pool,
+    Ceiling ceiling, LevelMemory* memory, kernels::ThreadPool* pool,
     double seconds) {
-  absl::StatusOr<Rounds> rounds = RoundsOf(ceiling, caches, pool);
+  absl::StatusOr<Rounds> rounds = RoundsOf(ceiling, memory);
   if (!rounds.ok()) return rounds.status();
   return std::make_unique<RoundsLoop>(*std::move(rounds), pool, seconds);
 }
@@ -257,8 +280,9 @@ std::vector<CeilingRates> MeasureRates(const Caches& caches,
   const Clock::time_point start = Clock::now();
   std::vector<CeilingRates> rates;
   std::vector<std::unique_ptr<CeilingLoop>> loops;
+  LevelMemory memory(caches, Threads(pool));
   for (Ceiling ceiling : kAllCeilings) {
-    auto loop = CeilingLoop::Make(ceiling, caches, pool);
+    auto loop = CeilingLoop::Make(ceiling, &memory, pool);
     rates.push_back({ceiling, loop.status(), {}});
     loops.push_back(loop.ok() ? *std::move(loop) : nullptr);
   }

@@ -36,32 +36,52 @@ enum class Ceiling {
   kL2,
   kL3,
   kDram,
-  kL1Update,  // the same data read and written in place, both counted
-  kL2Update,
-  kL3Update,
-  kDramUpdate,
+  kL1ReadWrite,  // the same data read and written in place, both counted
+  kL2ReadWrite,
+  kL3ReadWrite,
+  kDramReadWrite,
   kBf16,  // bfloat16 dot products of AVX512-BF16
   kAmx,   // bfloat16 tile products of AMX
 };
 inline constexpr Ceiling kAllCeilings[] = {
-    Ceiling::kMultiplyAdd, Ceiling::kExp,      Ceiling::kL1,
-    Ceiling::kL2,          Ceiling::kL3,       Ceiling::kDram,
-    Ceiling::kL1Update,    Ceiling::kL2Update, Ceiling::kL3Update,
-    Ceiling::kDramUpdate,  Ceiling::kBf16,     Ceiling::kAmx};
-// The levels of memory, the fastest first, and the updates of each.
+    Ceiling::kMultiplyAdd, Ceiling::kExp,
+    Ceiling::kL1,          Ceiling::kL2,
+    Ceiling::kL3,          Ceiling::kDram,
+    Ceiling::kL1ReadWrite, Ceiling::kL2ReadWrite,
+    Ceiling::kL3ReadWrite, Ceiling::kDramReadWrite,
+    Ceiling::kBf16,        Ceiling::kAmx};
+// The levels of memory, the fastest first: reads, and reads and writes at once.
 inline constexpr Ceiling kReads[] = {Ceiling::kL1, Ceiling::kL2, Ceiling::kL3,
                                      Ceiling::kDram};
-inline constexpr Ceiling kUpdates[] = {Ceiling::kL1Update, Ceiling::kL2Update,
-                                       Ceiling::kL3Update,
-                                       Ceiling::kDramUpdate};
+inline constexpr Ceiling kReadWrites[] = {
+    Ceiling::kL1ReadWrite, Ceiling::kL2ReadWrite, Ceiling::kL3ReadWrite,
+    Ceiling::kDramReadWrite};
 
-absl::string_view CeilingName(Ceiling ceiling);  // "fma", "L1", "L1 rw", ...
+absl::string_view CeilingName(Ceiling ceiling);  // "fma", "L1", "L1 read-write"
 absl::string_view CeilingUnit(Ceiling ceiling);  // "FLOP", "exp", "B"
 
 // Bytes that each of `threads` threads goes through over and over again to
 // measure a level, 3 for DRAM; a multiple of 1024. 0 where there is no such
 // cache.
 int64_t LevelBufferBytes(const Caches& caches, int level, int threads);
+
+// What the loops over each level of memory go through, allocated for the first
+// of them: reading, and reading and writing, are of the same buffers. Loops may
+// outlive it. Not thread-safe.
+class LevelMemory {
+ public:
+  LevelMemory(const Caches& caches, int threads);
+
+  // For each thread one of LevelBufferBytes.
+  class Buffers;
+  // Null where that is 0.
+  std::shared_ptr<Buffers> Of(int level);
+
+ private:
+  const Caches caches_;
+  const int threads_;
+  std::array<std::shared_ptr<Buffers>, std::size(kReads)> levels_;
+};
 
 // One loop, on the calling thread or on all threads of a pool at once. Not
 // thread-safe; the SIMD target is the one in use at each Run.
@@ -71,9 +91,10 @@ class CeilingLoop {
   // may be longer): long beside the microseconds in which a pool wakes its
   // threads, short beside the time between two repetitions of a kernel.
   // Unimplemented, with a phrase that says why, on a machine that does not have
-  // what is to be measured. The pool, if any, outlives the loop.
+  // what is to be measured. The memory is for the pool's threads, or for one.
+  // The pool, if any, outlives the loop.
   static absl::StatusOr<std::unique_ptr<CeilingLoop>> Make(
-      Ceiling ceiling, const Caches& caches, kernels::ThreadPool* pool,
+      Ceiling ceiling, LevelMemory* memory, kernels::ThreadPool* pool,
       double seconds = 0.003);
   virtual ~CeilingLoop() = default;
 

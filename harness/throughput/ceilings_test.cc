@@ -32,7 +32,8 @@ TEST(SimdLoops, CountWhatTheyDo) {
     EXPECT_EQ(RunExps(1000), 1000 * RunExps(1));
     EXPECT_EQ(ReadBytes(data, sizeof(data), 3), 3.0 * sizeof(data));
     alignas(64) uint32_t numbers[256] = {};
-    EXPECT_EQ(UpdateBytes(numbers, sizeof(numbers), 3), 6.0 * sizeof(numbers));
+    EXPECT_EQ(ReadWriteBytes(numbers, sizeof(numbers), 3),
+              6.0 * sizeof(numbers));
     for (const uint32_t number : numbers) EXPECT_EQ(number, 3);
   });
 }
@@ -78,8 +79,9 @@ TEST(LevelBufferBytes, AreThoseOfTheCachesThereAre) {
 TEST(CeilingLoop, RunsOnAllThreads) {
   const kernels::ScopedAmx amx;
   kernels::ThreadPool pool(3);
+  LevelMemory memory(kCaches, 3);
   for (Ceiling ceiling : kAllCeilings) {
-    const auto loop = CeilingLoop::Make(ceiling, kCaches, &pool, kNoTime);
+    const auto loop = CeilingLoop::Make(ceiling, &memory, &pool, kNoTime);
     if (!loop.ok()) {
       EXPECT_EQ(loop.status().code(), absl::StatusCode::kUnimplemented);
       std::cout << "not run: " << loop.status().message() << "\n";
@@ -98,10 +100,23 @@ TEST(CeilingLoop, RunsOnAllThreads) {
 }
 
 TEST(CeilingLoop, IsUnimplementedWithoutTheCache) {
-  EXPECT_EQ(CeilingLoop::Make(Ceiling::kL3, Caches(), nullptr, kNoTime)
+  LevelMemory memory(Caches(), 1);
+  EXPECT_EQ(CeilingLoop::Make(Ceiling::kL3, &memory, nullptr, kNoTime)
                 .status()
                 .message(),
             "no L3 cache, or its size is unknown");
+}
+
+TEST(LevelMemory, IsTheSameForAllLoopsOfALevel) {
+  LevelMemory memory(kCaches, 2);
+  const auto buffers = memory.Of(1);
+  EXPECT_EQ(memory.Of(1), buffers);
+  EXPECT_NE(memory.Of(0), buffers);
+  const int64_t others = buffers.use_count();
+  const auto reads = CeilingLoop::Make(Ceiling::kL2, &memory, nullptr, kNoTime);
+  const auto read_writes =
+      CeilingLoop::Make(Ceiling::kL2ReadWrite, &memory, nullptr, kNoTime);
+  EXPECT_EQ(buffers.use_count(), others + 2);
 }
 
 TEST(MeasureRates, KeepsThreeTurnsAtLeast) {

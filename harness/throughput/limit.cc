@@ -27,10 +27,10 @@ absl::StatusOr<double> Seconds(double units, const Ceilings& ceilings,
 // What moves most bytes to and from a level, of `traffic`.
 Ceiling FastestOf(Ceiling level, Traffic traffic, const Ceilings& ceilings) {
   if (traffic == Traffic::kReads) return level;
-  const Ceiling update =
-      kUpdates[std::find(std::begin(kReads), std::end(kReads), level) -
-               std::begin(kReads)];
-  return ceilings.Rate(update) > ceilings.Rate(level) ? update : level;
+  const Ceiling read_write =
+      kReadWrites[std::find(std::begin(kReads), std::end(kReads), level) -
+                  std::begin(kReads)];
+  return ceilings.Rate(read_write) > ceilings.Rate(level) ? read_write : level;
 }
 
 }  // namespace

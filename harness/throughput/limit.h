@@ -48,7 +48,7 @@ struct Limit {
 // threads each is thought to work on its share of it.
 Ceiling LevelOf(double working_set_bytes, const Ceilings& ceilings);
 
-enum class Traffic { kReads, kReadsAndWrites };
+enum class Traffic { kReads, kReadWrite };
 
 // `products` says which unit does the FLOPs: kMultiplyAdd, kBf16 or kAmx.
 // FailedPrecondition if a ceiling that is needed was not measured;

@@ -67,14 +67,14 @@ TEST(Limit, NamesTheLevelThatBinds) {
 
 TEST(Limit, OfWhatWritesIsTheFasterOfReadingAndBothAtOnce) {
   Ceilings machine = Machine();
-  for (const double update : {0.0, 30.0, 80.0}) {
-    machine.per_second[static_cast<size_t>(Ceiling::kL2Update)] = update;
+  for (const double read_write : {0.0, 30.0, 80.0}) {
+    machine.per_second[static_cast<size_t>(Ceiling::kL2ReadWrite)] = read_write;
     const auto reads = LimitOf(Work(0, 0, 80), 101, machine, Traffic::kReads);
     const auto both =
-        LimitOf(Work(0, 0, 80), 101, machine, Traffic::kReadsAndWrites);
+        LimitOf(Work(0, 0, 80), 101, machine, Traffic::kReadWrite);
     ASSERT_TRUE(reads.ok() && both.ok());
     EXPECT_EQ(reads->seconds(), 2);
-    EXPECT_EQ(both->seconds(), update == 80 ? 1 : 2);
+    EXPECT_EQ(both->seconds(), read_write == 80 ? 1 : 2);
     EXPECT_EQ(both->binding(), "L2");
   }
 }

@@ -22,7 +22,7 @@ Ceiling ProductsOf(const Contender& contender, const Problem& problem,
 Traffic TrafficOf(const Problem& problem) {
   return problem.phase == Phase::kDecode && !problem.op->StepRewritesState()
              ? Traffic::kReads
-             : Traffic::kReadsAndWrites;
+             : Traffic::kReadWrite;
 }
 
 }  // namespace

@@ -64,7 +64,7 @@ TEST_F(ProblemCostTest, OnlyACacheIsReadAndNotWritten) {
   Ceilings ceilings;
   for (double& rate : ceilings.per_second) rate = 1e18;
   ceilings.per_second[static_cast<size_t>(Ceiling::kDram)] = 1;
-  ceilings.per_second[static_cast<size_t>(Ceiling::kDramUpdate)] = 2;
+  ceilings.per_second[static_cast<size_t>(Ceiling::kDramReadWrite)] = 2;
   Contender ours;
   ours.name = kOwnContender;
   for (const Phase phase :

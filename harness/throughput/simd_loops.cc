@@ -107,7 +107,7 @@ HWY_FLATTEN double Read(const void* data, size_t bytes, int64_t rounds) {
 }
 
 // One stream: two gain nothing where lines are written.
-HWY_FLATTEN double Update(void* data, size_t bytes, int64_t rounds) {
+HWY_FLATTEN double ReadWrite(void* data, size_t bytes, int64_t rounds) {
   const hn::ScalableTag<uint32_t> d;
   constexpr size_t kVectors = 4;
   const size_t lanes = hn::Lanes(d);
@@ -137,7 +137,7 @@ namespace mneme {
 HWY_EXPORT(MultiplyAdds);
 HWY_EXPORT(Exps);
 HWY_EXPORT(Read);
-HWY_EXPORT(Update);
+HWY_EXPORT(ReadWrite);
 
 double RunMultiplyAdds(int64_t rounds) {
   return HWY_DYNAMIC_DISPATCH(MultiplyAdds)(rounds);
@@ -149,8 +149,8 @@ double ReadBytes(const void* data, size_t bytes, int64_t rounds) {
   return HWY_DYNAMIC_DISPATCH(Read)(data, bytes, rounds);
 }
 
-double UpdateBytes(void* data, size_t bytes, int64_t rounds) {
-  return HWY_DYNAMIC_DISPATCH(Update)(data, bytes, rounds);
+double ReadWriteBytes(void* data, size_t bytes, int64_t rounds) {
+  return HWY_DYNAMIC_DISPATCH(ReadWrite)(data, bytes, rounds);
 }
 
 }  // namespace mneme

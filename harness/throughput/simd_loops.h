@@ -28,7 +28,7 @@ double ReadBytes(const void* data, size_t bytes, int64_t rounds);
 // Likewise adds one to each 32-bit number and puts it back: a cache takes back
 // what was written while it hands out what is read next. Returns bytes, read
 // and written ones together.
-double UpdateBytes(void* data, size_t bytes, int64_t rounds);
+double ReadWriteBytes(void* data, size_t bytes, int64_t rounds);
 
 }  // namespace mneme
 

@@ -50,23 +50,30 @@ Json MeasurementJson(const ThroughputRecord& record,
   return json;
 }
 
+// 0 stands for what is not there.
+void AddIfThere(const char* name, double value, Json* json) {
+  if (value > 0) (*json)[name] = value;
+}
+
 Json CeilingsJson(const std::string& variant, const MachineCeilings& c) {
   Json levels = Json::array();
   for (int i = 0; i < c.level_bytes_per_second_size(); ++i) {
-    levels.push_back(
-        {{"bytes_per_second", c.level_bytes_per_second(i)},
-         {"update_bytes_per_second", i < c.level_update_bytes_per_second_size()
-                                         ? c.level_update_bytes_per_second(i)
-                                         : 0},
-         {"capacity", c.level_capacity(i)}});
+    Json level = Json::object();
+    AddIfThere("bytes_per_second", c.level_bytes_per_second(i), &level);
+    if (i < c.level_read_write_bytes_per_second_size()) {
+      AddIfThere("read_write_bytes_per_second",
+                 c.level_read_write_bytes_per_second(i), &level);
+    }
+    if (c.level_capacity(i) > 0) level["capacity"] = c.level_capacity(i);
+    levels.push_back(level);
   }
-  return {{"beside", variant},
-          {"threads", c.threads()},
-          {"flops", c.flops()},
-          {"exps", c.exps()},
-          {"bf16_flops", c.bf16_flops()},
-          {"amx_flops", c.amx_flops()},
-          {"levels", levels}};
+  Json json = {{"beside", variant}, {"threads", c.threads()}};
+  AddIfThere("flops", c.flops(), &json);
+  AddIfThere("exps", c.exps(), &json);
+  AddIfThere("bf16_flops", c.bf16_flops(), &json);
+  AddIfThere("amx_flops", c.amx_flops(), &json);
+  json["levels"] = levels;
+  return json;
 }
 
 }  // namespace

@@ -18,7 +18,11 @@ namespace mneme {
 nlohmann::ordered_json JsonFromMeasurements(
     absl::Span<const ThroughputRecord> records);
 
-// [{"beside": VARIANT, "threads", "flops", "exps", "levels", ...}]
+// [{"beside": VARIANT, "threads", "flops", "exps", "bf16_flops", "amx_flops",
+// "levels": [{"bytes_per_second", "read_write_bytes_per_second", "capacity"},
+// ...]}]: rates per second of all threads together, of L1, L2, L3 and DRAM in
+// this order. A rate that was not measured, or is of what the machine does not
+// have, is left out, and so is the capacity of DRAM.
 nlohmann::ordered_json JsonFromCeilings(
     absl::Span<const ThroughputRecord> records);
 

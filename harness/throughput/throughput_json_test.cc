@@ -55,6 +55,26 @@ TEST(ThroughputJsonTest, HasTheNamedFields) {
   EXPECT_EQ(second.count("milliseconds"), 0);
 }
 
+TEST(ThroughputJsonTest, CeilingsThatWereNotMeasuredAreLeftOut) {
+  ThroughputRecord record = Sample();
+  MachineCeilings* c = record.add_ceilings();
+  c->set_threads(1);
+  c->set_flops(1e11);
+  for (const double rate : {2e11, 0.0}) c->add_level_bytes_per_second(rate);
+  c->add_level_read_write_bytes_per_second(4e11);  // an old record has none
+  for (const int64_t bytes : {49152, 0}) c->add_level_capacity(bytes);
+  const auto json = nlohmann::json::parse(ThroughputJson({record}));
+  EXPECT_EQ(json["ceilings"][0],
+            nlohmann::json({{"beside", "softmax"},
+                            {"threads", 1},
+                            {"flops", 1e11},
+                            {"levels",
+                             {{{"bytes_per_second", 2e11},
+                               {"read_write_bytes_per_second", 4e11},
+                               {"capacity", 49152}},
+                              nlohmann::json::object()}}}));
+}
+
 TEST(ThroughputTableTest, NarrowTerminalsLoseColumnsFromTheRight) {
   TerminalStyle narrow;
   narrow.columns = 60;
