@@ -4,6 +4,8 @@
 
 #include <atomic>
 
+#include "attention/kernels/amx_assume.h"
+
 #if MNEME_AMX
 #include <cpuid.h>
 #include <sys/syscall.h>

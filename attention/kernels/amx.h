@@ -23,10 +23,6 @@ namespace mneme::kernels {
 // process use tiles.
 bool HasAmxBf16();
 
-// For tests, which then emulate the instructions (amx_emulation.h): makes
-// HasAmxBf16() true, or what it was.
-void AssumeAmxBf16(bool assume);
-
 // What ldtilecfg reads: all eight registers at their full size.
 struct alignas(64) AmxConfig {
   uint8_t palette = 1;

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <iterator>
 
+#include "attention/kernels/amx_assume.h"
 #include "attention/kernels/amx_tiles.h"
 
 namespace mneme::kernels {

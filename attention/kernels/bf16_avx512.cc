@@ -4,6 +4,7 @@
 // have. Only the functions marked so are compiled for that instruction set, and
 // only Bf16Avx512Unit() hands them out.
 
+#include "attention/kernels/avx512_bf16.h"
 #include "attention/kernels/bf16_product.h"
 
 #if defined(__x86_64__)
@@ -71,7 +72,7 @@ MNEME_AVX512_BF16 void Multiply(const Bf16Multiplication& m) {
 
 const Bf16Unit* Bf16Avx512Unit() {
   static constexpr Bf16Unit kUnit = {"avx512bf16", Nothing, Nothing, Multiply};
-  static const bool has = __builtin_cpu_supports("avx512bf16") != 0;
+  static const bool has = HasAvx512Bf16();
   return has ? &kUnit : nullptr;
 }
 

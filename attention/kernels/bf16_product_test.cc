@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "attention/kernels/bf16_testing.h"
 #include "attention/kernels/denormals.h"
 #include "attention/kernels/kernel_testing.h"
+#include "attention/kernels/simd.h"
 #include "gtest/gtest.h"
 
 namespace mneme::kernels {
@@ -177,6 +179,22 @@ TEST(Bf16ProductTest, UnitsAreChosenByName) {
     EXPECT_EQ(ActiveBf16Unit(), nullptr);
   } else {
     EXPECT_EQ(ActiveBf16Unit()->name, best);
+  }
+}
+
+TEST(ForEachBf16Unit, LeavesTheBestHoweverTheBodyEnds) {
+  const auto name = [] {
+    const Bf16Unit* const unit = ActiveBf16Unit();
+    return std::string(unit == nullptr ? "none" : unit->name);
+  };
+  const std::string best = name();
+  for (const std::string& stop : SupportedBf16Units()) {
+    EXPECT_THROW(ForEachBf16Unit([&] {
+                   if (name() == stop) throw std::runtime_error(stop);
+                 }),
+                 std::runtime_error);
+    EXPECT_EQ(name(), best);
+    EXPECT_EQ(SimdTarget(), SupportedSimdTargets().front());
   }
 }
 

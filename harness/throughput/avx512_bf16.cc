@@ -46,15 +46,12 @@ __attribute__((target("avx512f,avx512bf16"))) double Dots(
 
 }  // namespace
 
-bool HasAvx512Bf16() { return __builtin_cpu_supports("avx512bf16") != 0; }
-
 double RunBf16Dots(int64_t rounds) {
   return Dots(rounds, std::make_index_sequence<kChains>());
 }
 
 #else
 
-bool HasAvx512Bf16() { return false; }
 double RunBf16Dots(int64_t /*rounds*/) { return 0; }
 
 #endif  // defined(__x86_64__)

@@ -13,16 +13,15 @@
 #include <cstdint>
 
 #include "attention/kernels/amx.h"
+#include "attention/kernels/avx512_bf16.h"
 
 namespace mneme {
 
-// Of the CPU and the operating system.
-bool HasAvx512Bf16();
+using kernels::HasAmxBf16;
+using kernels::HasAvx512Bf16;
 
 // VDPBF16PS on registers: 2 products of pairs added to each of 16 lanes.
 double RunBf16Dots(int64_t rounds);
-
-using kernels::HasAmxBf16;
 
 // TDPBF16PS on tiles: 16 x 32 times 32 x 16, added to 16 x 16 in float32.
 double RunAmxDots(int64_t rounds);
