@@ -11,27 +11,21 @@
 namespace mneme {
 namespace {
 
+// Throws std::regex_error when made of what is no regular expression, and may
+// when asked about a name.
 class Filter {
  public:
-  static absl::StatusOr<Filter> Parse(const std::string& text) {
-    Filter filter;
-    filter.inverted_ = !text.empty() && text[0] == '-';
-    try {
-      filter.wanted_ = std::regex(filter.inverted_ ? text.substr(1) : text);
-    } catch (const std::regex_error& error) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--benchmark_filter: \"", text,
-                       "\" is no regular expression: ", error.what()));
-    }
-    return filter;
-  }
+  explicit Filter(const std::string& text)
+      : inverted_(!text.empty() && text[0] == '-'),
+        wanted_(inverted_ ? text.substr(1) : text) {}
+
   bool Wants(const std::string& name) const {
     return std::regex_search(name, wanted_) != inverted_;
   }
 
  private:
-  std::regex wanted_;
-  bool inverted_ = false;
+  const bool inverted_;
+  const std::regex wanted_;
 };
 
 // The group of this shape and number of threads, added if it is new.
@@ -68,18 +62,15 @@ std::vector<const Contender*> ChosenContenders(const Selection& selection,
   return chosen;
 }
 
-}  // namespace
-
-absl::StatusOr<std::vector<PlannedGroup>> PlanOf(const Selection& selection,
-                                                 absl::string_view variant) {
-  const absl::StatusOr<Filter> filter = Filter::Parse(selection.filter);
-  if (!filter.ok()) return filter.status();
+std::vector<PlannedGroup> PlanOf(const Selection& selection,
+                                 const Filter& filter,
+                                 absl::string_view variant) {
   std::vector<PlannedGroup> groups;
   const auto add = [&](const ThroughputShape& shape, int threads, Phase phase) {
     PlannedGroup& group = GroupOf(shape, threads, &groups);
     if (Has(group, phase)) return;
     auto contenders =
-        ChosenContenders(selection, *filter, variant, group, phase);
+        ChosenContenders(selection, filter, variant, group, phase);
     if (contenders.empty()) return;
     group.phases.push_back({phase, std::move(contenders)});
   };
@@ -96,6 +87,20 @@ absl::StatusOr<std::vector<PlannedGroup>> PlanOf(const Selection& selection,
                      [](const PlannedGroup& g) { return g.phases.empty(); }),
       groups.end());
   return groups;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<PlannedGroup>> PlanOf(const Selection& selection,
+                                                 absl::string_view variant) {
+  try {
+    return PlanOf(selection, Filter(selection.filter), variant);
+  } catch (const std::regex_error& error) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--benchmark_filter: \"", selection.filter,
+                     "\" is no regular expression that can be searched for: ",
+                     error.what()));
+  }
 }
 
 std::string MeasurementName(absl::string_view variant,
