@@ -300,6 +300,58 @@ TYPED_TEST(SoftmaxAttentionTest, NonFiniteValuesStayCausal) {
   }
 }
 
+// By the definition a NaN in a key or a value that a query does not see does
+// not matter, and in one that it sees gives NaN, wherever it lies: few queries
+// take their keys in long blocks and parts, whose maxima must not lose it.
+TYPED_TEST(SoftmaxAttentionTest, NaNInALaterBlockOfKeysIsNeitherLostNorLeaks) {
+  using T = TypeParam;
+  const std::vector<Problem> problems = {
+      {1, 9000, 8, 24, {false}},
+      {1, 9000, 20, 24, {true, 0, 5000}},
+      {2, 4300, 20, 16, {true, 2100, 4290}},
+      {7, 3000, 17, 5, {true, 0, 2980}},
+      {40, 600, 8, 24, {true, 300, 555}},
+  };
+  for (const Problem& p : problems) {
+    SCOPED_TRACE(testing::PrintToString(p));
+    const size_t last = std::min(p.mask.query_offset + p.queries, p.keys) - 1;
+    const size_t end = p.mask.causal ? last : p.keys - 1;
+    for (const size_t key : {p.keys / 3, p.keys / 2 + 1, end - 1, end,
+                             std::min(end + 1, p.keys - 1), p.keys - 1}) {
+      for (const bool in_value : {false, true}) {
+        SCOPED_TRACE(testing::Message()
+                     << (in_value ? "value " : "key ") << key);
+        Inputs<T> in(p);
+        Inputs<T> poisoned(p);
+        (in_value ? poisoned.v : poisoned.k).view()(key, 1) =
+            std::numeric_limits<T>::quiet_NaN();
+        ForEachSimdTarget([&] {
+          Outputs<T> clean(p), out(p);
+          Forward(p, in, Scale(p), &clean);
+          Forward(p, poisoned, Scale(p), &out);
+          for (size_t i = 0; i < p.queries; ++i) {
+            const bool seen = Visible(p.mask, i, key);
+            EXPECT_EQ(std::isnan(out.lse[i]), seen && !in_value) << i;
+            if (!seen) {
+              EXPECT_NEAR(out.lse[i], clean.lse[i], 1e-5) << i;
+            }
+            for (size_t c = 0; c < p.value_dim; ++c) {
+              const T got = out.o.view()(i, c);
+              if (seen && (!in_value || c == 1)) {
+                EXPECT_TRUE(std::isnan(got)) << i << " " << c << ": " << got;
+              } else {
+                // Up to rounding: what is not finite may be summed in another
+                // order.
+                EXPECT_NEAR(got, clean.o.view()(i, c), 1e-5) << i << " " << c;
+              }
+            }
+          }
+        });
+      }
+    }
+  }
+}
+
 TYPED_TEST(SoftmaxAttentionTest, NaNQueryTouchesItsRowOnly) {
   using T = TypeParam;
   for (const bool causal : {false, true}) {

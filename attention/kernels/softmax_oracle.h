@@ -67,6 +67,7 @@ inline const std::vector<Problem>& Problems() {
       {12, 12, 0, 4, {}},
       // Several blocks of keys, which are the longer the fewer the queries.
       {1, 8300, 20, 16, {false}},
+      {2, 4300, 20, 16, {true, 2100, 4290}},
       {4, 1500, 16, 12, {true, 1100, 1450}},
       {8, 1100, 17, 16, {true, 0, 1090}},
       // Rows that lie so far apart that they are copied.

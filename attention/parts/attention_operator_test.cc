@@ -128,22 +128,23 @@ TEST(AttentionOperator, PiecesOfHeadsMakeWholeHeads) {
   }
 }
 
-// Enough tokens that their keys are read in several parts.
-TEST(AttentionOperator, OneTokenReadsPartsOfALongPast) {
-  constexpr int64_t kTokens = 10000;
-  kernels::ThreadPool pool(3);
+// One token after d.length others, alone and on threads, is what the kernel
+// makes of whole heads.
+template <typename T>
+void ExpectWholeHeads(Dims d, int threads, double tolerance) {
+  SCOPED_TRACE(testing::Message() << d.batch << " sequences of " << d.heads
+                                  << " heads on " << threads << " threads");
+  const DType dtype = kDTypeOf<T>;
+  const int64_t tokens = d.length, group = d.heads / d.kv_heads;
+  kernels::ThreadPool pool(threads);
   const std::unique_ptr<Operator> op = Causal();
-  Dims d = DimsOf(2, kTokens, 4, 2);
-  const Tensor keys =
-      RandomInputs({{"k", "BLGK", ""}}, d, DType::kFloat64, 1)[0];
-  const Tensor values =
-      RandomInputs({{"v", "BLGV", ""}}, d, DType::kFloat64, 2)[0];
+  const Tensor keys = RandomInputs({{"k", "BLGK", ""}}, d, dtype, 1)[0];
+  const Tensor values = RandomInputs({{"v", "BLGV", ""}}, d, dtype, 2)[0];
   d.length = 1;
-  const std::vector<Tensor> inputs =
-      RandomInputs(op->Inputs(), d, DType::kFloat64, 3);
+  const std::vector<Tensor> inputs = RandomInputs(op->Inputs(), d, dtype, 3);
   Tensor outputs[2];
   for (const bool parallel : {false, true}) {
-    const std::unique_ptr<State> state = op->NewState(d, DType::kFloat64);
+    const std::unique_ptr<State> state = op->NewState(d, dtype);
     auto* cache = static_cast<KeyValueCache*>(state.get());
     cache->Append(keys, values);
     OperatorCall call;
@@ -154,19 +155,26 @@ TEST(AttentionOperator, OneTokenReadsPartsOfALongPast) {
     ASSERT_TRUE(RunOperator(*op, &call).ok());
     outputs[parallel] = call.output;
 
-    Tensor expected(DType::kFloat64, call.output.shape());
+    Tensor expected(dtype, call.output.shape());
     for (int64_t b = 0; b < d.batch; ++b) {
       for (int64_t h = 0; h < d.heads; ++h) {
         kernels::SoftmaxAttentionForward(
-            inputs[0].Sequence<double>(b, h), cache->Keys<double>(b, h / 2),
-            cache->Values<double>(b, h / 2), ScoreScale<double>(d),
-            Everything(), expected.Sequence<double>(b, h), nullptr);
+            inputs[0].Sequence<T>(b, h), cache->Keys<T>(b, h / group),
+            cache->Values<T>(b, h / group), static_cast<T>(ScoreScale<T>(d)),
+            Everything(), expected.Sequence<T>(b, h), nullptr);
       }
     }
-    EXPECT_EQ(cache->tokens(), kTokens + 1);
-    EXPECT_LT(MaxDifference(call.output, expected), 1e-13);
+    EXPECT_EQ(cache->tokens(), tokens + 1);
+    EXPECT_LT(MaxDifference(call.output, expected), tolerance);
   }
   EXPECT_EQ(MaxDifference(outputs[0], outputs[1]), 0);
+}
+
+// Enough tokens that their keys are read in several parts, which even one head
+// is then cut into.
+TEST(AttentionOperator, OneTokenReadsPartsOfALongPast) {
+  ExpectWholeHeads<double>(DimsOf(2, 10000, 4, 2), /*threads=*/3, 1e-13);
+  ExpectWholeHeads<float>(DimsOf(1, 10000, 1, 1), /*threads=*/2, 1e-6);
 }
 
 }  // namespace
