@@ -9,6 +9,7 @@
 #define HWY_TARGET_INCLUDE "attention/kernels/generalized_delta.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 // After foreach_target.h.
+#include "attention/kernels/delta_forward-inl.h"
 #include "attention/kernels/delta_step-inl.h"
 #include "attention/kernels/exp-inl.h"
 #include "attention/kernels/generalized_delta-inl.h"
@@ -26,112 +27,71 @@ namespace hn = hwy::HWY_NAMESPACE;
 constexpr size_t kWidest =
     HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL ? 4 : 2;
 
-// Entries of scratch for a token: e^g and e^g q.
-constexpr size_t GeneralizedTokenScratch(size_t key_dim) { return 2 * key_dim; }
+struct GeneralizedTokens {
+  // Entries of scratch for a token: e^g and e^g q.
+  static constexpr size_t Scratch(size_t key_dim) { return 2 * key_dim; }
 
-// What the kernel needs of row t. u is -1 times what NegMulAdd sums up.
-template <typename T>
-HWY_FLATTEN HWY_NOINLINE Token<T> TokenOf(const GeneralizedDelta<T>& x,
-                                          size_t t, T* state, T* o,
-                                          T* scratch) {
-  const hn::ScalableTag<T> d;
-  const size_t n = x.q.cols;
-  const T *q = x.q.row(t), *b = x.b.row(t), *g = x.log_decay.row(t);
-  T *factor = scratch, *faded_q = scratch + n;
-  Token<T> token{};
-  token.reader = x.a.row(t);
-  token.query = faded_q;
-  token.writer = b;
-  token.value_key = x.k.row(t);
-  token.value = x.v.row(t);
-  token.factor = factor;
-  token.stride = 1;
-  token.strength = -1;
-  token.scale = 1;
-  token.query_writer =
-      SumVectors(d, n, [&](auto sum, size_t i, const auto& lanes) HWY_ATTR {
-        const auto f = FastExpNonPositive(d, lanes.Load(g + i));
-        const auto query = lanes.Load(q + i);
-        lanes.Store(f, factor + i);
-        lanes.Store(hn::Mul(f, query), faded_q + i);
-        return hn::MulAdd(query, lanes.Load(b + i), sum);
-      });
-  token.query_key = DotRows(q, token.value_key, n);
-  token.state = state;
-  token.o = o;
-  return token;
-}
-
-template <typename T>
-HWY_INLINE void StepTokens(const GeneralizedDelta<T>& x, const Token<T>* tokens,
-                           size_t heads) {
-  StepHeads<Rule<true, true>, kWidest>(tokens, heads, x.q.cols, x.v.cols);
-}
-
-template <typename T>
-void RunGeneralizedStep(const GeneralizedDelta<T>& x, T* states,
-                        MatrixView<T> o) {
-  const size_t size = x.q.cols * x.v.cols;
-  StepAllHeads<T>(
-      x.q.rows, GeneralizedTokenScratch(x.q.cols),
-      [&](size_t i, T* scratch) HWY_ATTR {
-        return TokenOf(x, i, states + i * size, o.row(i), scratch);
-      },
-      [&](const Token<T>* tokens, size_t heads)
-          HWY_ATTR { StepTokens(x, tokens, heads); });
-}
-
-template <typename T>
-void RunGeneralizedForward(const GeneralizedDelta<T>& x, T* state_data,
-                           MatrixView<T> o, T* saved) {
-  const size_t length = x.q.rows;
-  const MatrixView<T> state(state_data, x.q.cols, x.v.cols);
-  GeneralizedBlock<T> block(x);
-  T* scratch = nullptr;
-  recurrence::LayOutScratch<T>([&](const auto& take) {
-    block.LayOut(take);
-    scratch = take(GeneralizedTokenScratch(state.rows));
-  });
-  for (size_t chunk = 0; chunk < length;) {
-    const size_t end = std::min(length, chunk + std::min(x.chunk, length));
-    if (saved != nullptr) {
-      saved = std::copy_n(state_data, state.rows * state.cols, saved);
-    }
-    for (size_t begin = chunk; begin < end; begin += kBlock) {
-      const size_t rows = std::min(kBlock, end - begin);
-      if (rows == 1) {
-        const Token<T> token =
-            TokenOf(x, begin, state_data, o.row(begin), scratch);
-        StepTokens(x, &token, 1);
-      } else {
-        block.Start(begin, rows, state);
-        block.Substitute(o);
-        block.Advance(state);
-      }
-    }
-    chunk = end;
+  // What the kernel needs of row t. u is -1 times what NegMulAdd sums up.
+  template <typename T>
+  static HWY_FLATTEN HWY_NOINLINE Token<T> Of(const GeneralizedDelta<T>& x,
+                                              size_t t, T* state, T* o,
+                                              T* scratch) {
+    const hn::ScalableTag<T> d;
+    const size_t n = x.q.cols;
+    const T *q = x.q.row(t), *b = x.b.row(t), *g = x.log_decay.row(t);
+    T *factor = scratch, *faded_q = scratch + n;
+    Token<T> token{};
+    token.reader = x.a.row(t);
+    token.query = faded_q;
+    token.writer = b;
+    token.value_key = x.k.row(t);
+    token.value = x.v.row(t);
+    token.factor = factor;
+    token.stride = 1;
+    token.strength = -1;
+    token.scale = 1;
+    token.query_writer =
+        SumVectors(d, n, [&](auto sum, size_t i, const auto& lanes) HWY_ATTR {
+          const auto f = FastExpNonPositive(d, lanes.Load(g + i));
+          const auto query = lanes.Load(q + i);
+          lanes.Store(f, factor + i);
+          lanes.Store(hn::Mul(f, query), faded_q + i);
+          return hn::MulAdd(query, lanes.Load(b + i), sum);
+        });
+    token.query_key = DotRows(q, token.value_key, n);
+    token.state = state;
+    token.o = o;
+    return token;
   }
-}
+
+  template <typename T>
+  static HWY_INLINE void Step(const GeneralizedDelta<T>& x,
+                              const Token<T>* tokens, size_t heads) {
+    StepHeads<Rule<true, true>, kWidest>(tokens, heads, x.q.cols, x.v.cols);
+  }
+};
 
 }  // namespace delta
 
 void GeneralizedDeltaForwardFloat(const GeneralizedDelta<float>& x,
                                   float* state, MatrixView<float> o,
                                   float* saved) {
-  delta::RunGeneralizedForward(x, state, o, saved);
+  delta::RunForward<delta::GeneralizedTokens, delta::GeneralizedBlock<float>>(
+      x, state, o, saved);
 }
 void GeneralizedDeltaForwardDouble(const GeneralizedDelta<double>& x,
                                    double* state, MatrixView<double> o,
                                    double* saved) {
-  delta::RunGeneralizedForward(x, state, o, saved);
+  delta::RunForward<delta::GeneralizedTokens, delta::GeneralizedBlock<double>>(
+      x, state, o, saved);
 }
 void GeneralizedDeltaStepFloat(const GeneralizedDelta<float>& x, float* states,
                                MatrixView<float> o) {
-  delta::RunGeneralizedStep(x, states, o);
+  delta::RunStep<delta::GeneralizedTokens>(x, states, o);
 }
 void GeneralizedDeltaStepDouble(const GeneralizedDelta<double>& x,
                                 double* states, MatrixView<double> o) {
-  delta::RunGeneralizedStep(x, states, o);
+  delta::RunStep<delta::GeneralizedTokens>(x, states, o);
 }
 
 }  // namespace HWY_NAMESPACE
