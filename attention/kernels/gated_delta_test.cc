@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "attention/kernels/delta_testing.h"
 #include "attention/kernels/kernel_testing.h"
 #include "attention/kernels/test_matrix.h"
 #include "gtest/gtest.h"
@@ -19,7 +20,6 @@ namespace {
 using Values = std::vector<double>;
 
 enum class Decay { kNone, kScalar, kVector };
-enum class Strength { kZero, kSlow, kStrong, kResets };
 
 struct Shape {
   size_t length, key_dim, value_dim, chunk;
@@ -51,21 +51,6 @@ std::string Describe(const Shape& s) {
          std::to_string(s.value_dim) + ", chunk " + std::to_string(s.chunk) +
          ", decay " + std::to_string(static_cast<int>(s.decay)) +
          ", strength " + std::to_string(static_cast<int>(s.strength));
-}
-
-double LogDecay(Strength strength, size_t i, double noise) {
-  switch (strength) {
-    case Strength::kZero:
-      return 0;
-    case Strength::kSlow:
-      return -0.05 * std::abs(noise);
-    case Strength::kStrong:
-      return i % 3 == 0 ? 0 : i % 3 == 1 ? -20 - noise : -1e-3;
-    case Strength::kResets:
-      return i % 5 == 3 ? -std::numeric_limits<double>::infinity()
-                        : -0.1 * std::abs(noise);
-  }
-  return 0;
 }
 
 // One sequence and the gradients that come in. Keys have unit length; rows lie
@@ -398,19 +383,9 @@ TEST(GatedDeltaGradientTest, OracleMatchesCentralDifferences) {
     const Results<double> expected = Oracle<double>(problem).Expected();
     const auto expect = [&](TestMatrix<double>* x, const Values& gradient,
                             const char* what) {
-      Values differences;
-      for (size_t i = 0; i < gradient.size(); ++i) {
-        const MatrixView<double> view = x->view();
-        double& entry = view(i / view.cols, i % view.cols);
-        const double original = entry;
-        constexpr double kStep = 1e-6;
-        entry = original + kStep;
-        const double above = Oracle<double>(problem).Loss();
-        entry = original - kStep;
-        const double below = Oracle<double>(problem).Loss();
-        entry = original;
-        differences.push_back((above - below) / (2 * kStep));
-      }
+      if (gradient.empty()) return;
+      const Values differences =
+          CentralDifferences(x, [&] { return Oracle<double>(problem).Loss(); });
       ExpectNear(differences, gradient, 1e-3, 1e-5, what);
     };
     expect(&problem.q, expected.d_q, "d_q");

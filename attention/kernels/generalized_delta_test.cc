@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "attention/kernels/delta_testing.h"
 #include "attention/kernels/kernel_testing.h"
 #include "attention/kernels/test_matrix.h"
 #include "gtest/gtest.h"
@@ -18,11 +19,9 @@ namespace {
 
 using Values = std::vector<double>;
 
-enum class Decay { kZero, kSlow, kStrong, kResets };
-
 struct Shape {
   size_t length, key_dim, value_dim, chunk;
-  Decay decay = Decay::kSlow;
+  Strength strength = Strength::kSlow;
 };
 
 // The recurrence, chunks within, at, and beyond the kernel's blocks of 16
@@ -30,38 +29,23 @@ struct Shape {
 const Shape kShapes[] = {
     {1, 32, 32, 64},
     {1, 3, 70, 1},
-    {2, 1, 1, 64, Decay::kResets},
-    {7, 5, 3, 1, Decay::kResets},
-    {9, 6, 4, 2, Decay::kStrong},
+    {2, 1, 1, 64, Strength::kResets},
+    {7, 5, 3, 1, Strength::kResets},
+    {9, 6, 4, 2, Strength::kStrong},
     {16, 16, 16, 16},
     {17, 33, 65, 1},
-    {33, 8, 24, 16, Decay::kZero},
+    {33, 8, 24, 16, Strength::kZero},
     {64, 32, 32, 64},
     {65, 16, 48, 64},
-    {63, 8, 24, 1000, Decay::kStrong},
-    {50, 20, 7, 20, Decay::kResets},
+    {63, 8, 24, 1000, Strength::kStrong},
+    {50, 20, 7, 20, Strength::kResets},
 };
 
 std::string Describe(const Shape& s) {
   return "length " + std::to_string(s.length) + ", key_dim " +
          std::to_string(s.key_dim) + ", value_dim " +
          std::to_string(s.value_dim) + ", chunk " + std::to_string(s.chunk) +
-         ", decay " + std::to_string(static_cast<int>(s.decay));
-}
-
-double LogDecay(Decay decay, size_t i, double noise) {
-  switch (decay) {
-    case Decay::kZero:
-      return 0;
-    case Decay::kSlow:
-      return -0.05 * std::abs(noise);
-    case Decay::kStrong:
-      return i % 3 == 0 ? 0 : i % 3 == 1 ? -20 - noise : -1e-3;
-    case Decay::kResets:
-      return i % 5 == 3 ? -std::numeric_limits<double>::infinity()
-                        : -0.1 * std::abs(noise);
-  }
-  return 0;
+         ", strength " + std::to_string(static_cast<int>(s.strength));
 }
 
 // Rows of the given length.
@@ -98,7 +82,7 @@ struct Problem {
     for (size_t t = 0; t < s.length; ++t) {
       for (size_t c = 0; c < s.key_dim; ++c) {
         T& g = log_decay.view()(t, c);
-        g = static_cast<T>(LogDecay(s.decay, t + c, g));
+        g = static_cast<T>(LogDecay(s.strength, t + c, g));
       }
     }
   }
@@ -324,9 +308,9 @@ TYPED_TEST(GeneralizedDeltaTest, PrefillThenDecodeIsPrefill) {
 TYPED_TEST(GeneralizedDeltaTest, StepTakesATokenOfEachHead) {
   using T = TypeParam;
   const Shape shapes[] = {{19, 24, 64, 1},
-                          {19, 5, 71, 1, Decay::kResets},
-                          {8, 16, 3, 1, Decay::kStrong},
-                          {1, 33, 128, 1, Decay::kResets}};
+                          {19, 5, 71, 1, Strength::kResets},
+                          {8, 16, 3, 1, Strength::kStrong},
+                          {1, 33, 128, 1, Strength::kResets}};
   const double bound = std::is_same<T, float>::value ? 1e-4 : 1e-12;
   for (const Shape& shape : shapes) {
     SCOPED_TRACE(Describe(shape));
@@ -383,19 +367,8 @@ TEST(GeneralizedDeltaGradientTest, OracleMatchesCentralDifferences) {
   const Results<double> expected = Oracle<double>(problem).Expected();
   const std::vector<TestMatrix<double>*> inputs = problem.Inputs();
   for (size_t i = 0; i < kInputs; ++i) {
-    const MatrixView<double> view = inputs[i]->view();
-    Values differences;
-    for (size_t j = 0; j < view.rows * view.cols; ++j) {
-      double& entry = view(j / view.cols, j % view.cols);
-      const double original = entry;
-      constexpr double kStep = 1e-6;
-      entry = original + kStep;
-      const double above = Oracle<double>(problem).Loss();
-      entry = original - kStep;
-      const double below = Oracle<double>(problem).Loss();
-      entry = original;
-      differences.push_back((above - below) / (2 * kStep));
-    }
+    const Values differences = CentralDifferences(
+        inputs[i], [&] { return Oracle<double>(problem).Loss(); });
     ExpectNear(differences, expected.gradients[i], 1e-3, 1e-5, kNames[i]);
   }
 }

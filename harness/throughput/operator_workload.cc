@@ -17,14 +17,6 @@
 namespace mneme {
 namespace {
 
-OperatorCall CallOn(const Problem& problem, const std::vector<Tensor>& inputs) {
-  OperatorCall call;
-  call.inputs = inputs;
-  call.form = problem.form;
-  call.pool = problem.pool;
-  return call;
-}
-
 class Prefill : public Workload {
  public:
   explicit Prefill(const Problem& problem)

@@ -45,17 +45,9 @@ absl::StatusOr<Tensor> Reference(const Problem& problem,
   return call.output;
 }
 
-OperatorCall CallOf(const Problem& problem, const std::vector<Tensor>& inputs) {
-  OperatorCall call;
-  call.inputs = inputs;
-  call.form = problem.form;
-  call.pool = problem.pool;
-  return call;
-}
-
 absl::StatusOr<Tensor> Forward(const Problem& problem,
                                const std::vector<Tensor>& inputs) {
-  OperatorCall call = CallOf(problem, inputs);
+  OperatorCall call = CallOn(problem, inputs);
   if (absl::Status s = RunOperator(*problem.op, &call); !s.ok()) return s;
   return call.output;
 }
@@ -105,7 +97,7 @@ absl::StatusOr<Tensor> ExpectedOutput(const Problem& problem,
 absl::StatusOr<std::vector<Tensor>> GradientsInDoubles(const Problem& problem) {
   const std::vector<Tensor> inputs = InDoubles(problem.inputs);
   const Tensor d_output = problem.d_output.Cast(DType::kFloat64);
-  OperatorCall call = CallOf(problem, inputs);
+  OperatorCall call = CallOn(problem, inputs);
   call.keep = true;
   if (absl::Status s = RunOperator(*problem.op, &call); !s.ok()) return s;
   std::vector<Tensor> gradients;

@@ -109,6 +109,14 @@ Problem MakeProblem(Phase phase, const Variant& variant, const Options& options,
   return problem;
 }
 
+OperatorCall CallOn(const Problem& problem, const std::vector<Tensor>& inputs) {
+  OperatorCall call;
+  call.inputs = inputs;
+  call.form = problem.form;
+  call.pool = problem.pool;
+  return call;
+}
+
 int64_t DecodedTokens(int64_t context) {
   return std::max<int64_t>(1, context / 64);
 }

@@ -29,6 +29,10 @@ Problem MakeProblem(Phase phase, const Variant& variant, const Options& options,
 inline constexpr int64_t kCheckedTokens = 193;
 Problem Shortened(const Problem& problem);
 
+// A call of the problem's operator, in its form and with its threads, on inputs
+// that outlive it.
+OperatorCall CallOn(const Problem& problem, const std::vector<Tensor>& inputs);
+
 // Tokens that are decoded before the context is made short again: 1/64 of it.
 int64_t DecodedTokens(int64_t context);
 

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the tests of the delta rules share.
+
+#ifndef MNEME_ATTENTION_KERNELS_DELTA_TESTING_H_
+#define MNEME_ATTENTION_KERNELS_DELTA_TESTING_H_
+
+#include <cmath>
+#include <cstddef>
+#include <limits>
+#include <vector>
+
+#include "attention/kernels/matrix.h"
+#include "attention/kernels/test_matrix.h"
+
+namespace mneme::kernels {
+
+enum class Strength { kZero, kSlow, kStrong, kResets };
+
+// Entry i of log decays of this strength, made of a random number.
+inline double LogDecay(Strength strength, size_t i, double noise) {
+  switch (strength) {
+    case Strength::kZero:
+      return 0;
+    case Strength::kSlow:
+      return -0.05 * std::abs(noise);
+    case Strength::kStrong:
+      return i % 3 == 0 ? 0 : i % 3 == 1 ? -20 - noise : -1e-3;
+    case Strength::kResets:
+      return i % 5 == 3 ? -std::numeric_limits<double>::infinity()
+                        : -0.1 * std::abs(noise);
+  }
+  return 0;
+}
+
+// Of a scalar function of *x, row by row.
+template <typename F>
+std::vector<double> CentralDifferences(TestMatrix<double>* x, const F& f) {
+  const MatrixView<double> view = x->view();
+  std::vector<double> gradient;
+  for (size_t i = 0; i < view.rows * view.cols; ++i) {
+    std::vector<double> entry = {view(i / view.cols, i % view.cols)};
+    gradient.push_back(CentralDifferences(&entry, [&] {
+      view(i / view.cols, i % view.cols) = entry[0];
+      return f();
+    })[0]);
+    view(i / view.cols, i % view.cols) = entry[0];
+  }
+  return gradient;
+}
+
+}  // namespace mneme::kernels
+
+#endif  // MNEME_ATTENTION_KERNELS_DELTA_TESTING_H_
