@@ -12,13 +12,18 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "attention/kernels/gemm.h"
 #include "attention/kernels/matrix.h"
 #include "harness/throughput/contender.h"
+#include "harness/throughput/peers/attention_gradient_workload.h"
 #include "harness/throughput/peers/attention_workload.h"
 #include "harness/throughput/peers/linear_workload.h"
 
 namespace mneme::peers {
 namespace {
+
+using kernels::MatrixView;
+using kernels::Transpose;
 
 constexpr double kTolerance = 1e-5;
 
@@ -49,6 +54,30 @@ class NaiveAttention : public AttentionWorkload {
         for (size_t c = 0; c < v.cols; ++c) {
           o(i, c) += weight[j] / total * v(j, c);
         }
+      }
+    }
+  }
+};
+
+class NaiveAttentionGradient : public AttentionGradientWorkload {
+ public:
+  using AttentionGradientWorkload::AttentionGradientWorkload;
+
+ private:
+  void Multiply(Transpose transpose_a, Transpose transpose_b,
+                MatrixView<const float> a, MatrixView<const float> b,
+                MatrixView<float> c, float alpha, float beta,
+                int /*worker*/) override {
+    const bool turn_a = transpose_a == Transpose::kYes;
+    const bool turn_b = transpose_b == Transpose::kYes;
+    const size_t depth = turn_a ? a.rows : a.cols;
+    for (size_t i = 0; i < c.rows; ++i) {
+      for (size_t j = 0; j < c.cols; ++j) {
+        float sum = 0;
+        for (size_t m = 0; m < depth; ++m) {
+          sum += (turn_a ? a(m, i) : a(i, m)) * (turn_b ? b(j, m) : b(m, j));
+        }
+        c(i, j) = alpha * sum + (beta == 0 ? 0 : beta * c(i, j));
       }
     }
   }
@@ -97,6 +126,8 @@ const bool kRegistered[] = {
                        Make<NaiveAttention>}),
     RegisterContender(
         {"naive", "softmax", Phase::kDecode, kTolerance, Make<NaiveAttention>}),
+    RegisterContender({"naive", "softmax", Phase::kBackward, kTolerance,
+                       Make<NaiveAttentionGradient>}),
     RegisterContender(
         {"naive", "linear", Phase::kPrefill, kTolerance, Make<NaiveLinear>}),
 };

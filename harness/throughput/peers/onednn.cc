@@ -3,7 +3,8 @@
 // Contender "onednn": attention put together from oneDNN's primitives: a
 // product, a softmax and a product for each block of queries. A causal block
 // sees the keys up to its own end, so that only in its last square is anything
-// computed in vain; what nobody may see there is masked by hand.
+// computed in vain; what nobody may see there is masked by hand. Its gradients
+// are products with plain loops between them.
 
 #include <omp.h>
 
@@ -11,13 +12,17 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <tuple>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "attention/kernels/gemm.h"
 #include "attention/kernels/matrix.h"
 #include "harness/throughput/contender.h"
+#include "harness/throughput/peers/attention_gradient_workload.h"
 #include "harness/throughput/peers/attention_workload.h"
 #include "oneapi/dnnl/dnnl.hpp"
 
@@ -28,6 +33,7 @@ using dnnl::matmul;
 using dnnl::memory;
 using dnnl::softmax_forward;
 using kernels::MatrixView;
+using kernels::Transpose;
 
 constexpr double kTolerance = 1e-5;
 
@@ -158,17 +164,108 @@ class OneDnnAttention : public AttentionWorkload {
   std::vector<Scratch> scratch_;  // by worker
 };
 
+// What a product depends on beside the addresses of its operands.
+using ProductKey = std::tuple<Transpose, Transpose, size_t, size_t, size_t,
+                              size_t, size_t, size_t, float, float>;
+
+class OneDnnAttentionGradient : public AttentionGradientWorkload {
+ public:
+  // Throws dnnl::error.
+  explicit OneDnnAttentionGradient(const Problem& problem)
+      : AttentionGradientWorkload(problem),
+        engine_(dnnl::engine::kind::cpu, 0) {
+    for (int i = 0; i < workers(); ++i) {
+      scratch_.push_back({dnnl::stream(engine_), {}});
+    }
+  }
+
+ private:
+  struct Product {
+    memory::desc a, b, c, scratchpad;
+    matmul primitive;
+    std::vector<char> pad;
+  };
+  // Each worker's own: primitives are made for every shape that it meets, once.
+  struct Scratch {
+    dnnl::stream stream;
+    std::map<ProductKey, Product> products;
+  };
+
+  Product MakeProduct(Transpose transpose_a, Transpose transpose_b,
+                      const MatrixView<const float>& a,
+                      const MatrixView<const float>& b,
+                      const MatrixView<const float>& c, float alpha,
+                      float beta) const {
+    Product product;
+    product.a =
+        transpose_a == Transpose::kYes ? TransposedLayout(a) : Layout(a);
+    product.b =
+        transpose_b == Transpose::kYes ? TransposedLayout(b) : Layout(b);
+    product.c = Layout(c);
+    dnnl::primitive_attr attributes;
+    attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+    if (alpha != 1) attributes.set_output_scales(0, {alpha});
+    if (beta != 0) {
+      dnnl::post_ops sum;
+      sum.append_sum(beta);
+      attributes.set_post_ops(sum);
+    }
+    const matmul::primitive_desc description({product.a, product.b, product.c},
+                                             attributes, engine_);
+    product.primitive = matmul(description);
+    product.scratchpad = description.scratchpad_desc();
+    product.pad.resize(product.scratchpad.get_size());
+    return product;
+  }
+
+  void Multiply(Transpose transpose_a, Transpose transpose_b,
+                MatrixView<const float> a, MatrixView<const float> b,
+                MatrixView<float> c, float alpha, float beta,
+                int worker) override {
+    omp_set_num_threads(1);  // holds for the calling thread only
+    Scratch& scratch = scratch_[worker];
+    const ProductKey key(transpose_a, transpose_b, a.rows, a.cols, c.cols,
+                         a.stride, b.stride, c.stride, alpha, beta);
+    auto found = scratch.products.find(key);
+    if (found == scratch.products.end()) {
+      found = scratch.products
+                  .emplace(key, MakeProduct(transpose_a, transpose_b, a, b, c,
+                                            alpha, beta))
+                  .first;
+    }
+    Product& product = found->second;
+    const auto wrap = [&](const memory::desc& layout, const void* data) {
+      return memory(layout, engine_, const_cast<void*>(data));
+    };
+    product.primitive.execute(
+        scratch.stream,
+        {{DNNL_ARG_SRC, wrap(product.a, a.data)},
+         {DNNL_ARG_WEIGHTS, wrap(product.b, b.data)},
+         {DNNL_ARG_DST, wrap(product.c, c.data)},
+         {DNNL_ARG_SCRATCHPAD, wrap(product.scratchpad, product.pad.data())}});
+    scratch.stream.wait();
+  }
+
+  dnnl::engine engine_;
+  std::vector<Scratch> scratch_;  // by worker
+};
+
+template <class W>
 absl::StatusOr<std::unique_ptr<Workload>> Make(const Problem& problem) {
   try {
-    return std::make_unique<OneDnnAttention>(problem);
+    return std::make_unique<W>(problem);
   } catch (const dnnl::error& e) {
     return absl::UnimplementedError(e.what());
   }
 }
 
 const bool kRegistered[] = {
-    RegisterContender({"onednn", "softmax", Phase::kPrefill, kTolerance, Make}),
-    RegisterContender({"onednn", "softmax", Phase::kDecode, kTolerance, Make}),
+    RegisterContender({"onednn", "softmax", Phase::kPrefill, kTolerance,
+                       Make<OneDnnAttention>}),
+    RegisterContender({"onednn", "softmax", Phase::kDecode, kTolerance,
+                       Make<OneDnnAttention>}),
+    RegisterContender({"onednn", "softmax", Phase::kBackward, kTolerance,
+                       Make<OneDnnAttentionGradient>}),
 };
 
 }  // namespace

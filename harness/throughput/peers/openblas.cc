@@ -13,6 +13,7 @@
 #include "attention/kernels/gemm.h"
 #include "attention/kernels/matrix.h"
 #include "harness/throughput/contender.h"
+#include "harness/throughput/peers/attention_gradient_workload.h"
 #include "harness/throughput/peers/attention_workload.h"
 #include "harness/throughput/peers/linear_workload.h"
 #include "harness/throughput/peers/open_blas.h"
@@ -62,6 +63,19 @@ class OpenBlasAttention : public AttentionWorkload {
   }
 
   std::vector<std::vector<float>> scores_;  // by worker
+};
+
+class OpenBlasAttentionGradient : public AttentionGradientWorkload {
+ public:
+  using AttentionGradientWorkload::AttentionGradientWorkload;
+
+ private:
+  void Multiply(Transpose transpose_a, Transpose transpose_b,
+                MatrixView<const float> a, MatrixView<const float> b,
+                MatrixView<float> c, float alpha, float beta,
+                int /*worker*/) override {
+    OpenBlasMultiply(transpose_a, transpose_b, a, b, c, alpha, beta);
+  }
 };
 
 // The chunked form: within a chunk as attention, and what is before it through
@@ -147,6 +161,8 @@ const bool kRegistered[] = {
                        Make<OpenBlasAttention>}),
     RegisterContender({"openblas", "softmax", Phase::kDecode, kTolerance,
                        Make<OpenBlasAttention>}),
+    RegisterContender({"openblas", "softmax", Phase::kBackward, kTolerance,
+                       Make<OpenBlasAttentionGradient>}),
     RegisterContender({"openblas", "linear", Phase::kPrefill, kTolerance,
                        Make<OpenBlasLinear>}),
 };

@@ -48,6 +48,26 @@ Tensor Expected(const Operator& op, const std::vector<Tensor>& inputs,
   return call.output.Cast(DType::kFloat32);
 }
 
+// What the operator itself makes of the gradients in float64; that they are
+// right is for its contract test.
+std::vector<Tensor> ExpectedGradients(const Operator& op,
+                                      const std::vector<Tensor>& inputs,
+                                      const Tensor& d_output) {
+  std::vector<Tensor> wide, gradients;
+  for (const Tensor& input : inputs) {
+    wide.push_back(input.Cast(DType::kFloat64));
+    gradients.emplace_back(DType::kFloat64, input.shape());
+  }
+  OperatorCall call;
+  call.inputs = wide;
+  call.keep = true;
+  EXPECT_TRUE(RunOperator(op, &call).ok());
+  EXPECT_TRUE(
+      op.Backward(call, d_output.Cast(DType::kFloat64), gradients).ok());
+  for (Tensor& gradient : gradients) gradient = gradient.Cast(DType::kFloat32);
+  return gradients;
+}
+
 void ExpectNear(const Tensor& expected, const Tensor& actual,
                 const Contender& contender) {
   ASSERT_EQ(actual.shape(), expected.shape());
@@ -72,15 +92,20 @@ int Check(const std::string& variant, Phase phase, Dims dims,
   problem.pool = pool;
   std::vector<Tensor> inputs =
       RandomInputs(op->Inputs(), dims, DType::kFloat32, /*seed=*/dims.length);
-  Tensor expected = Expected(*op, inputs, dims);
+  std::vector<Tensor> expected = {Expected(*op, inputs, dims)};
   problem.dims = dims;
-  if (phase == Phase::kDecode) {
+  if (phase == Phase::kBackward) {
+    problem.inputs = inputs;
+    problem.d_output =
+        RandomInputs({{"d_o", "BLHV", ""}}, dims, DType::kFloat32, 1)[0];
+    expected = ExpectedGradients(*op, inputs, problem.d_output);
+  } else if (phase == Phase::kDecode) {
     const int64_t context = --problem.dims.length;
     for (const Tensor& input : inputs) {
       problem.step.push_back(Tokens(input, context, 1));
       problem.inputs.push_back(Tokens(input, 0, context));
     }
-    expected = Tokens(expected, context, 1);
+    expected = {Tokens(expected[0], context, 1)};
   } else {
     problem.inputs = inputs;
   }
@@ -96,7 +121,11 @@ int Check(const std::string& variant, Phase phase, Dims dims,
     for (int i = 0; i < 2; ++i) {
       const absl::Status status = (*workload)->Run();
       EXPECT_TRUE(status.ok()) << contender->name << ": " << status;
-      ExpectNear(expected, (*workload)->Outputs()[0], *contender);
+      const std::vector<Tensor> outputs = (*workload)->Outputs();
+      EXPECT_EQ(outputs.size(), expected.size()) << contender->name;
+      for (size_t j = 0; j < std::min(outputs.size(), expected.size()); ++j) {
+        ExpectNear(expected[j], outputs[j], *contender);
+      }
     }
   }
   return contenders.size();
@@ -123,6 +152,19 @@ TEST_P(PeersTest, SoftmaxAttention) {
       EXPECT_GT(Check("softmax", phase, dims, nullptr), 0);
       EXPECT_GT(Check("softmax", phase, dims, &pool), 0);
     }
+  }
+}
+
+TEST_P(PeersTest, GradientsOfSoftmaxAttention) {
+  kernels::ThreadPool pool(2);
+  for (const int64_t kv_heads : {1, 4}) {
+    Dims dims = SizesOf(GetParam(), 4, kv_heads);
+    const int contenders = Check("softmax", Phase::kBackward, dims, nullptr);
+    EXPECT_GT(contenders, 0);
+    EXPECT_EQ(Check("softmax", Phase::kBackward, dims, &pool), contenders);
+    // Products that are alike in all but what they are scaled by.
+    dims.value_dim = dims.key_dim;
+    EXPECT_EQ(Check("softmax", Phase::kBackward, dims, nullptr), contenders);
   }
 }
 

@@ -35,6 +35,21 @@ MNEME_CLONES void EluPlusOneRow(const float* from, size_t count, float* to) {
   }
 }
 
+MNEME_CLONES void SoftmaxGradientRow(float lse, float mean, float scale,
+                                     size_t seen, float* scores, float* d) {
+  for (size_t i = 0; i < seen; ++i) {
+    const float weight = std::exp(scores[i] - lse);
+    scores[i] = weight;
+    d[i] = scale * weight * (d[i] - mean);
+  }
+}
+
+MNEME_CLONES float DotRow(const float* a, const float* b, size_t count) {
+  float total = 0;
+  for (size_t i = 0; i < count; ++i) total += a[i] * b[i];
+  return total;
+}
+
 MNEME_CLONES float SumRow(const float* row, size_t count) {
   float total = 0;
   for (size_t i = 0; i < count; ++i) total += row[i];

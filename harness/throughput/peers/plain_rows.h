@@ -17,6 +17,13 @@ void SoftmaxRow(float* row, size_t count);
 // to = phi(from), phi(x) = elu(x) + 1.
 void EluPlusOneRow(const float* from, size_t count, float* to);
 
+// Of `seen` keys: turns scores into weights exp(score - lse), and the gradients
+// by weights into those by what was scaled to scores, scale * weight * (d -
+// mean).
+void SoftmaxGradientRow(float lse, float mean, float scale, size_t seen,
+                        float* scores, float* d);
+
+float DotRow(const float* a, const float* b, size_t count);
 float SumRow(const float* row, size_t count);
 void ScaleRow(float factor, float* row, size_t count);
 // to += from.
