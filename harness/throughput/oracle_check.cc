@@ -17,6 +17,7 @@ namespace {
 
 // Gradients that are smaller throughout drown in the rounding of others.
 constexpr double kSmallestGradient = 1e-2;
+// So that outputs that are all zero may differ by nothing that matters.
 constexpr double kSmallestOutput = 1e-6;
 
 double Largest(const double* values, int64_t n) {
@@ -27,12 +28,13 @@ double Largest(const double* values, int64_t n) {
   return largest;
 }
 
+// NaN if there is one.
 double LargestDifference(const float* a, const double* b, int64_t n) {
   double largest = 0;
   for (int64_t i = 0; i < n; ++i) {
     const double difference = std::abs(a[i] - b[i]);
-    // Also catches NaN.
-    if (!(difference <= largest)) largest = difference;
+    if (std::isnan(difference)) return difference;
+    largest = std::max(largest, difference);
   }
   return largest;
 }

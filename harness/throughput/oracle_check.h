@@ -16,13 +16,10 @@
 namespace mneme {
 
 // Makes the contender's workload on the oracle's problem and runs it once,
-// after it has solved the shortened one within
-//   - of outputs, the tolerance times kOracleSlack, as sums are longer here
-//   than
-//     where tolerances are stated;
-//   - of gradients, kGradientTolerance, or kGradientSlack times what outputs
-//   may
-//     be off where that is more.
+// after it has solved the shortened one. Tolerances of that are
+//   - for outputs, the variant's times kOracleSlack, as sums are longer here;
+//   - for gradients, kGradientTolerance, or kGradientSlack times the former in
+//     float32 where that is more.
 // On the problem itself everything must be finite, and where outputs do not
 // depend on later tokens, the first must be those of the shortened one too.
 // What float64 can do in seconds (Oracle::WholeForm) must be right to the last

@@ -91,6 +91,21 @@ TEST_P(OracleCheckTest, NotANumberIsFound) {
       << workload.status();
 }
 
+// Also where only the shortened problem has it.
+TEST_P(OracleCheckTest, NotANumberIsFoundAtTheBeginning) {
+  Contender contender = SpoiltBy(GetParam(), 3, std::nanf(""));
+  contender.make =
+      [](const Problem& p) -> absl::StatusOr<std::unique_ptr<Workload>> {
+    auto own = Own(p.phase).make(p);
+    if (!own.ok()) return own;
+    const bool whole = p.dims.length > kCheckedTokens;
+    return std::unique_ptr<Workload>(
+        new Spoilt(*std::move(own), 3, whole ? 0.0f : std::nanf("")));
+  };
+  EXPECT_TRUE(
+      absl::IsFailedPrecondition(MakeChecked(contender, problem_).status()));
+}
+
 // Wrong only where the shortened problem does not reach.
 TEST_P(OracleCheckTest, WhatIsWrongFarFromTheBeginningIsFound) {
   for (const float error : {0.5f, HUGE_VALF}) {
