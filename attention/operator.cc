@@ -59,6 +59,9 @@ int64_t* Axis(Dims* dims, char letter) {
   }
 }
 
+// Of a set of capitals.
+constexpr uint32_t Bit(char letter) { return uint32_t{1} << (letter - 'A'); }
+
 // One number of a domain. Log decays cover what models produce: mostly mild,
 // now and then none at all or a near reset.
 double Drawn(Domain domain, Random& random) {
@@ -126,7 +129,7 @@ absl::StatusOr<Dims> InferDims(absl::Span<const InputSpec> specs,
         "the operator takes ", specs.size(), " inputs, not ", inputs.size()));
   }
   Dims dims;
-  std::string seen;  // axes whose size an earlier input has fixed
+  uint32_t seen = 0;  // axes whose size an earlier input has fixed
   for (size_t i = 0; i < specs.size(); ++i) {
     const InputSpec& spec = specs[i];
     const Shape& shape = inputs[i].shape();
@@ -143,8 +146,8 @@ absl::StatusOr<Dims> InferDims(absl::Span<const InputSpec> specs,
     for (int axis = 0; axis < shape.rank(); ++axis) {
       const char letter = spec.axes[axis];
       int64_t* size = Axis(&dims, letter);
-      if (seen.find(letter) == std::string::npos) {
-        seen += letter;
+      if ((seen & Bit(letter)) == 0) {
+        seen |= Bit(letter);
         *size = shape.dim(axis);
         if (*size < 1) {
           return absl::InvalidArgumentError(
@@ -159,7 +162,7 @@ absl::StatusOr<Dims> InferDims(absl::Span<const InputSpec> specs,
       }
     }
   }
-  if (seen.find('G') == std::string::npos) dims.kv_heads = dims.heads;
+  if ((seen & Bit('G')) == 0) dims.kv_heads = dims.heads;
   if (dims.kv_heads < 1 || dims.heads % dims.kv_heads != 0) {
     return absl::InvalidArgumentError(absl::StrCat(
         "the number of key/value heads, ", dims.kv_heads,
