@@ -59,6 +59,9 @@ int64_t* Axis(Dims* dims, char letter) {
   }
 }
 
+// Of a set of capitals.
+constexpr uint32_t Bit(char letter) { return uint32_t{1} << (letter - 'A'); }
+
 // One number of a domain. Log decays cover what models produce: mostly mild,
 // now and then none at all or a near reset.
 double Drawn(Domain domain, Random& random) {
@@ -126,7 +129,7 @@ absl::StatusOr<Dims> InferDims(absl::Span<const InputSpec> specs,
         "the operator takes ", specs.size(), " inputs, not ", inputs.size()));
   }
   Dims dims;
-  std::string seen;  // axes whose size an earlier input has fixed
+  uint32_t seen = 0;  // axes whose size an earlier input has fixed
   for (size_t i = 0; i < specs.size(); ++i) {
     const InputSpec& spec = specs[i];
     const Shape& shape = inputs[i].shape();
@@ -143,8 +146,8 @@ absl::StatusOr<Dims> InferDims(absl::Span<const InputSpec> specs,
     for (int axis = 0; axis < shape.rank(); ++axis) {
       const char letter = spec.axes[axis];
       int64_t* size = Axis(&dims, letter);
-      if (seen.find(letter) == std::string::npos) {
-        seen += letter;
+      if ((seen & Bit(letter)) == 0) {
+        seen |= Bit(letter);
         *size = shape.dim(axis);
         if (*size < 1) {
           return absl::InvalidArgumentError(
@@ -159,7 +162,7 @@ absl::StatusOr<Dims> InferDims(absl::Span<const InputSpec> specs,
       }
     }
   }
-  if (seen.find('G') == std::string::npos) dims.kv_heads = dims.heads;
+  if ((seen & Bit('G')) == 0) dims.kv_heads = dims.heads;
   if (dims.kv_heads < 1 || dims.heads % dims.kv_heads != 0) {
     return absl::InvalidArgumentError(absl::StrCat(
         "the number of key/value heads, ", dims.kv_heads,
@@ -299,33 +302,35 @@ const std::vector<InputSpec>& Operator::KnownInputs() const {
 }
 
 absl::Status RunOperator(const Operator& op, OperatorCall* call) {
-  absl::StatusOr<Dims> dims = InferDims(op.KnownInputs(), call->inputs);
-  if (!dims.ok()) return dims.status();
-  call->dims = *dims;
+  absl::StatusOr<Dims> inferred = InferDims(op.KnownInputs(), call->inputs);
+  if (!inferred.ok()) return inferred.status();
+  Dims& dims = call->dims;
+  dims = *std::move(inferred);
   if (const State* state = call->state; state != nullptr) {
     if (call->keep) {
       return absl::InvalidArgumentError(
           "gradients start at the beginning of a sequence: a call cannot both "
           "continue from a state and keep what Backward needs");
     }
-    if (state->batch() != dims->batch ||
+    if (state->batch() != dims.batch ||
         state->dtype() != call->inputs[0].dtype()) {
       return absl::InvalidArgumentError(absl::StrCat(
           "the state was made for another call: it holds ", state->batch(),
           " sequences of ", 8 * SizeOf(state->dtype()), "-bit numbers"));
     }
     // Heads or widths that disagree would be read out of bounds. One token is
-    // enough to tell, and nothing needs to be allocated for it.
-    Dims one_token = *dims;
-    one_token.length = 1;
-    const int64_t bytes = op.StateBytesOf(one_token, state->dtype());
+    // enough to tell, and nothing needs to be allocated for it, not even a copy
+    // of the operator's own axes.
+    const int64_t length = std::exchange(dims.length, 1);
+    const int64_t bytes = op.StateBytesOf(dims, state->dtype());
+    dims.length = length;
     if (bytes > 0 && state->BytesAfter(1) != bytes) {
       return absl::InvalidArgumentError(absl::StrCat(
           "the state was made for other heads or widths: one token makes it ",
           state->BytesAfter(1), " bytes; these inputs need ", bytes));
     }
   }
-  const Shape shape({dims->batch, dims->length, dims->heads, dims->value_dim});
+  const Shape shape({dims.batch, dims.length, dims.heads, dims.value_dim});
   if (call->output.empty()) {
     call->output = Tensor(call->arena, call->inputs[0].dtype(), shape);
   }

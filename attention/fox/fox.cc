@@ -13,7 +13,9 @@
 // query, the bias in the key. Softmax does not see what is the same for all
 // keys, so the bias may be G_r - G_j with one r for a whole block of queries.
 // With r inside the block, keys that matter have a small bias, exact to
-// float32, however far G has sunk since the start of the text.
+// float32, however far G has sunk since the start of the text. A query that is
+// decoded alone has its biases added to its scores instead: then keys need not
+// be copied to get that column.
 //
 // The layer is FoX (LLaMA), without rotary positions. output_gate and qk_norm
 // add those parts of FoX (Pro); its shift of keys and values is left to the
@@ -25,9 +27,11 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "attention/kernels/parallel.h"
 #include "attention/kernels/softmax_attention.h"
 #include "attention/kernels/vector_math.h"
 #include "attention/parts/attention_heads.h"
+#include "attention/parts/one_token.h"
 #include "attention/parts/qkv_mixer.h"
 #include "attention/variant.h"
 
@@ -37,12 +41,6 @@ namespace {
 using kernels::MatrixView;
 
 enum Input { kQuery, kKey, kValue, kLogForget };
-
-// The first `cols` columns of a matrix.
-template <typename T>
-MatrixView<T> Columns(MatrixView<T> m, size_t cols) {
-  return {m.data, m.rows, cols, m.stride};
-}
 
 // x with one more column, holding `last`.
 template <typename T>
@@ -74,6 +72,26 @@ void SetBias(const std::vector<double>& sums, int64_t r, int64_t keys,
   }
 }
 
+// bias[j] = G_t - G_j for the last token t: what the gates of later tokens sum
+// to. In few groups' sums, which do not wait for each other, rounding errors
+// are few; the groups' own sum is in float64.
+template <typename T>
+void FillBias(MatrixView<const T> gates, T* bias) {
+  constexpr size_t kGroup = 16;
+  double later = 0;
+  for (size_t end = gates.rows; end > 0;) {
+    const size_t begin = end - std::min(end, kGroup);
+    const T before = static_cast<T>(later);
+    T sum = 0;
+    for (size_t j = end; j-- > begin;) {
+      bias[j] = before + sum;
+      sum += gates.data[j];
+    }
+    later += static_cast<double>(sum);
+    end = begin;
+  }
+}
+
 class FoxOperator : public Operator {
  public:
   explicit FoxOperator(const Options& options) : chunk_(options.Int("chunk")) {}
@@ -89,8 +107,20 @@ class FoxOperator : public Operator {
 
   absl::Status Forward(OperatorCall* call) const override {
     const Dims& d = call->dims;
-    auto* cache = static_cast<KeyValueCache*>(call->state);
-    const int64_t before = cache == nullptr ? 0 : cache->tokens();
+    const KeyValueCache *cache = nullptr, *gate_cache = nullptr;
+    int64_t before = 0;
+    if (call->state != nullptr) {
+      cache = Part(*call, kKeysAndValues);
+      gate_cache = Part(*call, kGates);
+      before = cache->tokens();
+      Append(*call);
+    }
+    if (TakesOneToken(*call)) {
+      DispatchDType(call->output.dtype(), [&](auto zero) {
+        Step<decltype(zero)>(*call, *cache, *gate_cache);
+      });
+      return absl::OkStatus();
+    }
     Tensor lse;
     const DType dtype = call->output.dtype();
     if (call->keep) {
@@ -100,19 +130,14 @@ class FoxOperator : public Operator {
     const int64_t block = Block(call->form);
     DispatchDType(dtype, [&](auto zero) {
       using T = decltype(zero);
-      if (cache != nullptr) {
-        cache->Append(KeysWithGates<T>(*call), call->inputs[kValue]);
-      }
       ForEachHead(call->pool, d, [&](int64_t b, int64_t h, int64_t g) {
         MatrixView<const T> k = call->inputs[kKey].Sequence<T>(b, g);
         MatrixView<const T> v = call->inputs[kValue].Sequence<T>(b, g);
         MatrixView<const T> gates = Gates<T>(call->inputs[kLogForget], b, h);
         if (cache != nullptr) {
-          const MatrixView<const T> rows = cache->Keys<T>(b, g);
-          k = Columns(rows, d.key_dim);
+          k = cache->Keys<T>(b, g);
           v = cache->Values<T>(b, g);
-          const int64_t column = d.key_dim + h % (d.heads / d.kv_heads);
-          gates = {rows.data + column, rows.rows, 1, rows.stride};
+          gates = gate_cache->Keys<T>(b, h);
         }
         const std::vector<double> sums = Sums(gates);
         const Widened<T> wide_q(call->inputs[kQuery].Sequence<T>(b, h),
@@ -187,11 +212,13 @@ class FoxOperator : public Operator {
     return absl::OkStatus();
   }
 
-  // A key's row ends with the gates of the query heads that read it.
   std::unique_ptr<State> NewState(const Dims& d, DType dtype) const override {
-    return std::make_unique<KeyValueCache>(dtype, d.batch, d.kv_heads,
-                                           d.key_dim + d.heads / d.kv_heads,
-                                           d.value_dim);
+    auto state = std::make_unique<CompositeState>(dtype, d.batch);
+    state->Add(std::make_unique<KeyValueCache>(dtype, d.batch, d.kv_heads,
+                                               d.key_dim, d.value_dim));
+    state->Add(std::make_unique<KeyValueCache>(dtype, d.batch, d.heads,
+                                               /*key_dim=*/1, /*value_dim=*/0));
+    return state;
   }
 
   int64_t StateBytes(const Dims& d) const override {
@@ -232,6 +259,44 @@ class FoxOperator : public Operator {
   }
 
  private:
+  enum StatePart { kKeysAndValues, kGates };
+
+  static KeyValueCache* Part(const OperatorCall& call, StatePart part) {
+    return static_cast<KeyValueCache*>(
+        static_cast<CompositeState*>(call.state)->part(part));
+  }
+
+  static void Append(const OperatorCall& call) {
+    const Dims& d = call.dims;
+    Part(call, kKeysAndValues)->Append(call.inputs[kKey], call.inputs[kValue]);
+    Part(call, kGates)
+        ->Append(
+            call.inputs[kLogForget].Reshaped({d.batch, d.length, d.heads, 1}),
+            Tensor());
+  }
+
+  // One token: the heads that share keys read them together.
+  template <typename T>
+  static void Step(const OperatorCall& call, const KeyValueCache& cache,
+                   const KeyValueCache& gates) {
+    const Dims& d = call.dims;
+    const size_t group = d.heads / d.kv_heads, keys = cache.tokens();
+    const MatrixView<const T> q = RowsOfHeads<T>(call.inputs[kQuery]);
+    const MatrixView<T> o = RowsOfHeads<T>(call.output);
+    kernels::ParallelFor(call.pool, d.batch * d.kv_heads, [&](size_t i, int) {
+      const int64_t b = i / d.kv_heads, g = i % d.kv_heads;
+      // Not cleared: every entry is written.
+      const std::unique_ptr<T[]> memory(new T[group * keys]);
+      const MatrixView<T> bias(memory.get(), group, keys);
+      for (size_t h = 0; h < group; ++h) {
+        FillBias(gates.Keys<T>(b, g * group + h), bias.row(h));
+      }
+      kernels::SoftmaxAttentionBiased(
+          q.Rows(i * group, group), cache.Keys<T>(b, g), cache.Values<T>(b, g),
+          ScoreScale<T>(d), bias, o.Rows(i * group, group));
+    });
+  }
+
   // Small blocks also keep the bias small, so the parallel form has them too.
   int64_t Block(Form form) const {
     return form == Form::kRecurrent ? 1 : chunk_;
@@ -251,22 +316,6 @@ class FoxOperator : public Operator {
     double sum = 0;
     for (size_t t = 0; t < gates.rows; ++t) sums[t] = sum += gates(t, 0);
     return sums;
-  }
-
-  template <typename T>
-  static Tensor KeysWithGates(const OperatorCall& call) {
-    const Dims& d = call.dims;
-    const int64_t group = d.heads / d.kv_heads;
-    Tensor rows(call.arena, call.output.dtype(),
-                {d.batch, d.length, d.kv_heads, d.key_dim + group});
-    const T* k = call.inputs[kKey].data<T>();
-    const T* g = call.inputs[kLogForget].data<T>();
-    T* out = rows.data<T>();
-    for (int64_t i = 0; i < d.batch * d.length * d.kv_heads; ++i) {
-      out = std::copy_n(k + i * d.key_dim, d.key_dim, out);
-      out = std::copy_n(g + i * group, group, out);
-    }
-    return rows;
   }
 
   int64_t chunk_;

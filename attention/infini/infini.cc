@@ -29,6 +29,7 @@
 #include "attention/infini/infini_head.h"
 #include "attention/infini/infini_state.h"
 #include "attention/parts/attention_heads.h"
+#include "attention/parts/one_token.h"
 #include "attention/parts/qkv_mixer.h"
 #include "attention/variant.h"
 
@@ -75,7 +76,11 @@ class InfiniOperator : public Operator {
       local = Tensor(call->arena, dtype, call->output.shape());
       call->saved = {memories, lse, local};
     }
-    const auto frequencies = Frequencies(d);
+    if (TakesOneToken(*call)) {
+      DispatchDType(dtype,
+                    [&](auto zero) { Step<decltype(zero)>(*call, state); });
+      return absl::OkStatus();
+    }
     for (int64_t start = 0; start < d.length;) {
       // As much of the current segment as there is, or one token of it.
       const int64_t held = state->recent.held();
@@ -86,7 +91,7 @@ class InfiniOperator : public Operator {
       const bool complete = held + rows == segment_;
       DispatchDType(dtype, [&](auto zero) {
         using T = decltype(zero);
-        const InfiniHead<T> head(delta_, frequencies);
+        const InfiniHead<T> head(delta_, state->frequencies);
         ForEachHead(call->pool, d, [&](int64_t b, int64_t h, int64_t) {
           const auto q =
               call->inputs[kQuery].Sequence<T>(b, h).Rows(start, rows);
@@ -103,12 +108,7 @@ class InfiniOperator : public Operator {
           }
           const Block<T> phi(rows, d.key_dim), read(rows, d.value_dim + 1);
           head.Read(q, memory, phi.view, read.view);
-          const T gate = call->inputs[kGate].data<T>()[h];
-          for (int64_t t = 0; t < rows; ++t) {
-            for (int64_t c = 0; c < d.value_dim; ++c) {
-              o(t, c) = gate * read.view(t, c) + (1 - gate) * o(t, c);
-            }
-          }
+          Mix<T>(call->inputs[kGate].data<T>()[h], read.view, o);
           if (complete) head.Write(k, v, memory);
         });
       });
@@ -194,7 +194,7 @@ class InfiniOperator : public Operator {
   }
 
   std::unique_ptr<State> NewState(const Dims& d, DType dtype) const override {
-    return std::make_unique<InfiniState>(d, dtype, segment_);
+    return std::make_unique<InfiniState>(d, dtype, segment_, Frequencies(d));
   }
 
   int64_t StateBytes(const Dims& d) const override {
@@ -244,6 +244,58 @@ class InfiniOperator : public Operator {
   absl::Status Reference(const OperatorCall& call) const override;
 
  private:
+  // o = gate read + (1 - gate) o; read has a last column more.
+  template <typename T>
+  static void Mix(T gate, MatrixView<const T> read, MatrixView<T> o) {
+    for (size_t t = 0; t < o.rows; ++t) {
+      const T* const from = read.row(t);
+      T* const to = o.row(t);
+      for (size_t c = 0; c < o.cols; ++c) {
+        to[c] = gate * from[c] + (1 - gate) * to[c];
+      }
+    }
+  }
+
+  // One token: what is alike for all heads is done for all at once.
+  template <typename T>
+  void Step(const OperatorCall& call, InfiniState* state) const {
+    const Dims& d = call.dims;
+    const int64_t heads = d.batch * d.heads, held = state->recent.held();
+    state->recent.Append(call.inputs[kKey], call.inputs[kValue], 0, 1);
+    const bool complete = held + 1 == segment_;
+    const InfiniHead<T> head(delta_, state->frequencies);
+    const size_t keys = held + 1, cols = heads * d.key_dim;
+    const size_t read_cols = d.value_dim + 1;
+    // Not cleared: every entry is written.
+    const std::unique_ptr<T[]> memory(
+        new T[(2 + keys) * cols + heads * read_cols]);
+    const MatrixView<T> q(memory.get(), 1, cols), phi(q.row(1), 1, cols),
+        k(phi.row(1), keys, cols), reads(k.row(keys), heads, read_cols);
+    const T* const query = call.inputs[kQuery].data<T>();
+    kernels::Map(kernels::Unary::kEluPlusOne, query, phi.data, cols);
+    std::copy_n(query, cols, q.data);
+    head.Turn(q, held, false);
+    Copy<T>(state->recent.AllKeys<T>(), k);
+    head.Turn(k, 0, false);
+    ForHeadRanges(call.pool, heads, [&](size_t first, size_t count) {
+      for (size_t i = first; i < first + count; ++i) {
+        const int64_t b = i / d.heads, h = i % d.heads;
+        const auto o = call.output.Sequence<T>(b, h);
+        const auto v = state->recent.Values<T>(b, h);
+        const auto stored = Memory<T>(state->memory, i);
+        const auto of_head = [&](MatrixView<T> x) {
+          return MatrixView<T>(x.data + i * d.key_dim, x.rows, d.key_dim,
+                               x.stride);
+        };
+        head.LocalOfTurned(of_head(q), of_head(k), v, held, o, nullptr);
+        head.ReadWith(of_head(phi), stored, reads.Rows(i, 1));
+        Mix<T>(call.inputs[kGate].data<T>()[h], reads.Rows(i, 1), o);
+        if (complete) head.Write(state->recent.Keys<T>(b, h), v, stored);
+      }
+    });
+    if (complete) state->recent.Clear();
+  }
+
   Shape MemoriesShape(const Dims& d) const {
     return {d.batch, d.heads, (d.length + segment_ - 1) / segment_, d.key_dim,
             d.value_dim + 1};

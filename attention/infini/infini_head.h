@@ -55,8 +55,22 @@ class InfiniHead {
     const Block<T> turned_q(q), turned_k(k);
     Turn(turned_q.view, held, false);
     Turn(turned_k.view, 0, false);
-    kernels::SoftmaxAttentionForward(turned_q.view, turned_k.view, v, Scale(q),
-                                     CausalFrom(held), o, lse);
+    LocalOfTurned(turned_q.view, turned_k.view, v, held, o, lse);
+  }
+
+  // The same of queries and keys that Turn has turned.
+  static void LocalOfTurned(ConstView q, ConstView k, ConstView v, size_t held,
+                            View o, T* lse) {
+    kernels::SoftmaxAttentionForward(q, k, v, Scale(q), CausalFrom(held), o,
+                                     lse);
+  }
+
+  // Turns rows that stand at `first` and after, of one head or of many side by
+  // side.
+  void Turn(View x, size_t first, bool inverse) const {
+    if (frequencies_.empty()) return;
+    kernels::Rotate(x, frequencies_, kernels::RotaryPairing::kHalves, first,
+                    inverse, x);
   }
 
   // Gradient of Local with held = 0; adds to d_q, d_k, d_v.
@@ -83,6 +97,11 @@ class InfiniHead {
     const Block<T> copy(x);
     kernels::Map(kernels::Unary::kEluPlusOne, copy.view.data, phi.data,
                  x.rows * x.cols);
+    ReadWith(phi, memory, read);
+  }
+
+  // The same of features.
+  static void ReadWith(ConstView phi, ConstView memory, View read) {
     Product(phi, memory, read);
     const size_t last = read.cols - 1;
     for (size_t r = 0; r < read.rows; ++r) {
@@ -152,11 +171,6 @@ class InfiniHead {
 
   static T Scale(ConstView q) {
     return static_cast<T>(1 / std::sqrt(static_cast<double>(q.cols)));
-  }
-  void Turn(View x, size_t first, bool inverse) const {
-    if (frequencies_.empty()) return;
-    kernels::Rotate(x, frequencies_, kernels::RotaryPairing::kHalves, first,
-                    inverse, x);
   }
   static void Product(ConstView a, ConstView b, View c) {
     kernels::Gemm(kNo, kNo, a, b, c);

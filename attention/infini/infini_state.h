@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <cstring>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "attention/operator.h"
 #include "attention/parts/window_cache.h"
@@ -18,10 +20,12 @@ namespace mneme {
 
 class InfiniState : public State {
  public:
-  InfiniState(const Dims& d, DType dtype, int64_t segment)
+  InfiniState(const Dims& d, DType dtype, int64_t segment,
+              std::vector<double> frequencies)
       : State(dtype, d.batch),
         memory(dtype, {d.batch, d.heads, d.key_dim, d.value_dim + 1}),
         recent(dtype, d.batch, d.heads, d.key_dim, d.value_dim, segment),
+        frequencies(std::move(frequencies)),
         segment_(segment) {}
 
   int64_t bytes() const override { return memory.bytes() + recent.bytes(); }
@@ -36,6 +40,9 @@ class InfiniState : public State {
 
   Tensor memory;       // [batch, heads, key_dim, value_dim + 1]: M, then z
   WindowCache recent;  // keys are not rotated
+  // Of rotary positions in a segment, empty for none: a constant that takes as
+  // long to compute as a step.
+  const std::vector<double> frequencies;
 
  private:
   void DoRestore(absl::string_view bytes, int64_t tokens) override {

@@ -23,21 +23,6 @@ namespace HWY_NAMESPACE {
 namespace recurrence {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// The step of a token (additive_step-inl.h) for z; returns z . q.
-template <typename T>
-T StepNormaliser(const T* q, const T* k, T decay, size_t key_dim, const T* from,
-                 T* to) {
-  const hn::ScalableTag<T> d;
-  const auto factor = hn::Set(d, decay);
-  auto sum = hn::Zero(d);
-  ForEachVector(d, key_dim, [&](size_t i, const auto& lanes) HWY_ATTR {
-    const auto z = hn::MulAdd(factor, lanes.Load(from + i), lanes.Load(k + i));
-    lanes.Store(z, to + i);
-    sum = hn::MulAdd(lanes.Load(q + i), z, sum);
-  });
-  return hn::GetLane(hn::SumOfLanes(d, sum));
-}
-
 // x = scale * (elu(x) + 1); the padding stays zero.
 template <typename T>
 HWY_NOINLINE void ToEluFeatures(size_t rows, size_t cols, T scale, Tile<T> x) {
@@ -60,6 +45,54 @@ HWY_INLINE void Divide(size_t n, T divisor, T* x) {
   ForEachVector(d, n, [&](size_t i, const auto& lanes) HWY_ATTR {
     lanes.Store(hn::Mul(lanes.Load(x + i), inverse), x + i);
   });
+}
+
+// Entries of TokenOf's scratch: the features of a query and a key.
+template <typename T>
+size_t TokenScratch(const AdditiveRecurrence<T>& a) {
+  return a.elu_features ? 2 * Padded<T>(a.q.cols) : 0;
+}
+
+// A state, as tokens find it or leave it; z is not used without a normaliser.
+template <typename T>
+struct StateView {
+  Tile<T> s;
+  T* z;
+};
+
+// Token t, for StepHeads, after what comes before it: the features, z and the
+// denominator, which is written to den unless that is null. Outputs will be
+// divided by it if they should be.
+template <typename T>
+HWY_INLINE Token<T> TokenOf(const AdditiveRecurrence<T>& a, size_t t,
+                            const StateView<const T>& from,
+                            const StateView<T>& to, T* o, T* den, T* scratch) {
+  const hn::ScalableTag<T> d;
+  const size_t key_dim = a.q.cols;
+  Token<T> token{a.q.row(t), a.k.row(t), a.v.row(t), a.scale, from.s, to.s, o};
+  token.decay = DecayFactor(a.log_decay, t);
+  if (a.elu_features) {
+    T *const q = scratch, *const k = scratch + Padded<T>(key_dim);
+    ForEachVector(d, key_dim, [&](size_t c, const auto& lanes) HWY_ATTR {
+      hn::Store(EluPlusOne()(d, lanes.Load(token.q + c)), d, q + c);
+      hn::Store(EluPlusOne()(d, lanes.Load(token.k + c)), d, k + c);
+    });
+    token.q = q;
+    token.k = k;
+  }
+  if (!a.normaliser) return token;
+  const auto decay = hn::Set(d, token.decay);
+  const T dot = SumVectors(
+      d, key_dim, [&](auto sum, size_t i, const auto& lanes) HWY_ATTR {
+        const auto z =
+            hn::MulAdd(decay, lanes.Load(from.z + i), lanes.Load(token.k + i));
+        lanes.Store(z, to.z + i);
+        return hn::MulAdd(lanes.Load(token.q + i), z, sum);
+      });
+  const T sum = a.scale * dot;
+  if (den != nullptr) *den = sum;
+  if (a.divide) token.scale *= 1 / (sum + a.eps);
+  return token;
 }
 
 template <typename T>
@@ -93,41 +126,27 @@ class Forward {
   // chunk = 1. Where the states are saved, each step writes the next of them
   // instead of updating one state that is then copied.
   void RunTokens() {
-    const size_t z = key_dim_ * value_dim_;
-    if (a_.elu_features) {
-      LayOutScratch<T>([&](const auto& take) {
-        for (Tile<T>* row : {&q_, &k_}) *row = TakeTile(1, key_dim_, take);
-      });
-    }
+    LayOutScratch<T>(
+        [&](const auto& take) { token_scratch_ = take(TokenScratch(a_)); });
     if (saved_ != nullptr) std::copy_n(state_, StateSize(), saved_);
-    const T* from = saved_ == nullptr ? state_ : saved_;
+    T* from = saved_ == nullptr ? state_ : saved_;
     for (size_t t = 0; t < length_; ++t) {
       const bool saves = saved_ != nullptr && t + 1 < length_;
-      T* to = saves ? saved_ + (t + 1) * StateSize() : state_;
-      RunToken(t, {from, value_dim_}, from + z, {to, value_dim_}, to + z);
+      T* const to = saves ? saved_ + (t + 1) * StateSize() : state_;
+      RunToken(t, Contiguous(from), Contiguous(to));
       from = to;
     }
   }
 
-  void RunToken(size_t t, Tile<const T> from, const T* z_from, Tile<T> to,
-                T* z_to) {
-    const T decay = DecayFactor(a_.log_decay, t);
-    const T *q = a_.q.row(t), *k = a_.k.row(t);
-    if (a_.elu_features) {
-      StageFeatures(a_.q.Rows(t, 1), q_, T{1});
-      StageFeatures(a_.k.Rows(t, 1), k_, T{1});
-      q = q_.data;
-      k = k_.data;
-    }
-    StepState<Step::kScalarDecay, T>(
-        {q, k, a_.v.row(t), a_.scale, from, to, o_.row(t), decay}, key_dim_,
-        value_dim_);
-    if (!a_.normaliser) return;
-    const T den =
-        a_.scale * StepNormaliser(q, k, decay, key_dim_, z_from, z_to);
-    if (den_ == nullptr) return;
-    den_[t] = den;
-    if (a_.divide) Divide(value_dim_, den + a_.eps, o_.row(t));
+  StateView<T> Contiguous(T* state) const {
+    return {{state, value_dim_}, state + key_dim_ * value_dim_};
+  }
+
+  void RunToken(size_t t, const StateView<T>& from, const StateView<T>& to) {
+    const Token<T> token =
+        TokenOf<T>(a_, t, {{from.s.data, from.s.stride}, from.z}, to, o_.row(t),
+                   den_ == nullptr ? nullptr : den_ + t, token_scratch_);
+    StepHeads<Step::kScalarDecay>(&token, 1, key_dim_, value_dim_);
   }
 
   // Queries (times the scale) or keys, or their features.
@@ -155,7 +174,7 @@ class Forward {
       }
       const size_t length = std::min(chunk, length_ - begin);
       if (length == 1) {
-        RunToken(begin, {s_.data, s_.stride}, z_.data, s_, z_.data);
+        RunToken(begin, {s_, z_.data}, {s_, z_.data});
       } else {
         RunChunk(begin, length);
       }
@@ -175,6 +194,7 @@ class Forward {
     const auto tile = [&](size_t rows, size_t cols) {
       return TakeTile(rows, cols, take);
     };
+    token_scratch_ = take(TokenScratch(a_));
     q_ = tile(tokens, key_dim_);
     k_ = tile(tokens, key_dim_);
     k_transposed_ = tile(key_dim_, tokens);
@@ -310,6 +330,8 @@ class Forward {
   T* const den_;
   T* const saved_;
 
+  T* token_scratch_ = nullptr;  // see TokenScratch
+
   // Scratch. q, k and v are those of one tile, q times the scale.
   Tile<T> q_, k_, k_transposed_, v_;
   Tile<T> scores_;
@@ -325,6 +347,24 @@ void RunForward(const AdditiveRecurrence<T>& a, T* state, MatrixView<T> o,
   Forward<T>(a, state, o, den, saved).Run();
 }
 
+template <typename T>
+void RunStep(const AdditiveRecurrence<T>& a, T* states, MatrixView<T> o,
+             T* den) {
+  const size_t key_dim = a.q.cols, value_dim = a.v.cols;
+  const size_t size = AdditiveStateSize(key_dim, value_dim, a.normaliser);
+  StepAllHeads<Step::kScalarDecay, T>(
+      a.v.rows, TokenScratch(a), key_dim, value_dim,
+      [&](size_t h, T* scratch) HWY_ATTR {
+        T *const s = states + h * size, *const z = s + key_dim * value_dim;
+        Token<T> token =
+            TokenOf<T>(a, h, {{s, value_dim}, z}, {{s, value_dim}, z}, o.row(h),
+                       den == nullptr ? nullptr : den + h, scratch);
+        if (a.strength != nullptr) token.strength = a.strength[h];
+        if (a.skip != nullptr) token.own = a.skip[h];
+        return token;
+      });
+}
+
 }  // namespace recurrence
 
 void AdditiveForwardFloat(const AdditiveRecurrence<float>& a, float* state,
@@ -334,6 +374,14 @@ void AdditiveForwardFloat(const AdditiveRecurrence<float>& a, float* state,
 void AdditiveForwardDouble(const AdditiveRecurrence<double>& a, double* state,
                            MatrixView<double> o, double* den, double* saved) {
   recurrence::RunForward(a, state, o, den, saved);
+}
+void AdditiveStepFloat(const AdditiveRecurrence<float>& a, float* states,
+                       MatrixView<float> o, float* den) {
+  recurrence::RunStep(a, states, o, den);
+}
+void AdditiveStepDouble(const AdditiveRecurrence<double>& a, double* states,
+                        MatrixView<double> o, double* den) {
+  recurrence::RunStep(a, states, o, den);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -345,6 +393,8 @@ namespace mneme::kernels {
 
 HWY_EXPORT(AdditiveForwardFloat);
 HWY_EXPORT(AdditiveForwardDouble);
+HWY_EXPORT(AdditiveStepFloat);
+HWY_EXPORT(AdditiveStepDouble);
 
 void AdditiveRecurrenceForward(const AdditiveRecurrence<float>& a, float* state,
                                MatrixView<float> o, float* den, float* saved) {
@@ -354,6 +404,15 @@ void AdditiveRecurrenceForward(const AdditiveRecurrence<double>& a,
                                double* state, MatrixView<double> o, double* den,
                                double* saved) {
   HWY_DYNAMIC_DISPATCH(AdditiveForwardDouble)(a, state, o, den, saved);
+}
+
+void AdditiveRecurrenceStep(const AdditiveRecurrence<float>& a, float* states,
+                            MatrixView<float> o, float* den) {
+  HWY_DYNAMIC_DISPATCH(AdditiveStepFloat)(a, states, o, den);
+}
+void AdditiveRecurrenceStep(const AdditiveRecurrence<double>& a, double* states,
+                            MatrixView<double> o, double* den) {
+  HWY_DYNAMIC_DISPATCH(AdditiveStepDouble)(a, states, o, den);
 }
 
 }  // namespace mneme::kernels

@@ -49,6 +49,11 @@ struct AdditiveRecurrence {
   bool elu_features = false;  // elu(q) + 1 and elu(k) + 1 for q and k
   bool divide = false;        // o / (den + eps) for o; den must not be null
   T eps = 0;
+
+  // Of AdditiveRecurrenceStep alone, by head: what is written times a number,
+  // and what is added to the output, a number times v. Null: 1, and 0.
+  const T* strength = nullptr;
+  const T* skip = nullptr;
 };
 
 // Floats (doubles) in a state: S row-major, then z when there is a normaliser.
@@ -71,6 +76,16 @@ void AdditiveRecurrenceForward(const AdditiveRecurrence<float>& a, float* state,
 void AdditiveRecurrenceForward(const AdditiveRecurrence<double>& a,
                                double* state, MatrixView<double> o, double* den,
                                double* saved);
+
+// One token of each of many heads: here row i of the inputs and of o, and entry
+// i of log_decay, are those of head i, whose state is the i-th of states
+// [a.v.rows, AdditiveStateSize]; a.chunk does not matter. Each head gets what
+// AdditiveRecurrenceForward of its one token gives, but sooner than in a call
+// for each. A stride of 0 shares a query or key. den [a.v.rows] may be null.
+void AdditiveRecurrenceStep(const AdditiveRecurrence<float>& a, float* states,
+                            MatrixView<float> o, float* den);
+void AdditiveRecurrenceStep(const AdditiveRecurrence<double>& a, double* states,
+                            MatrixView<double> o, double* den);
 
 // Gradients, added to what the outputs hold. Null pointers (and views with null
 // data) are gradients nobody wants.

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <limits>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "attention/kernels/additive_recurrence.h"
@@ -68,6 +69,86 @@ TYPED_TEST(AdditiveRecurrenceEdgeTest, OutputsMayBeUnwanted) {
         }
       }
     });
+  }
+}
+
+// Row h of everything as the only token, from a state: what a call for one head
+// gives. Strength and skip are done apart.
+template <typename T>
+void StepAlone(AdditiveRecurrence<T> a, size_t h, T* state, MatrixView<T> o,
+               T* den) {
+  for (MatrixView<const T>* rows : {&a.q, &a.k, &a.v}) *rows = rows->Rows(h, 1);
+  std::vector<T> written(a.v.row(0), a.v.row(0) + a.v.cols);
+  const std::vector<T> value = written;
+  if (a.strength != nullptr) {
+    for (T& x : written) x *= a.strength[h];
+  }
+  a.v = {written.data(), 1, a.v.cols};
+  if (a.log_decay != nullptr) a.log_decay += h;
+  AdditiveRecurrenceForward(a, state, o, den, nullptr);
+  for (size_t c = 0; c < a.v.cols && a.skip != nullptr; ++c) {
+    o(0, c) += a.skip[h] * value[c];
+  }
+}
+
+// Many heads at a time are each of them alone; more than are prepared at once,
+// of every width of strips, and sharing a query and a key.
+TYPED_TEST(AdditiveRecurrenceEdgeTest, StepTakesATokenOfEachHead) {
+  using T = TypeParam;
+  const double bound = std::is_same<T, float>::value ? 1e-5 : 1e-13;
+  for (const Shape& shape : {Shape{19, 24, 64, 1, Decay::kSlow, false},
+                             Shape{19, 5, 143, 1, Decay::kResets, true},
+                             Shape{8, 17, 3, 1, Decay::kNone, true},
+                             Shape{1, 33, 128, 1, Decay::kSlow, false}}) {
+    for (bool divides : {false, true}) {
+      for (bool mamba : {false, true}) {
+        SCOPED_TRACE(Describe(shape) + (divides ? ", divides" : "") +
+                     (mamba ? ", shared keys, strengths and skips" : ""));
+        const Problem<T> problem(shape);
+        const size_t heads = shape.length, size = problem.StateSize();
+        AdditiveRecurrence<T> a = problem.Arguments();
+        a.elu_features = shape.normaliser && divides;
+        a.divide = shape.normaliser && divides;
+        a.eps = T{0.25};
+        const std::vector<T> strength = RandomValues<T>(heads, 12),
+                             skip = RandomValues<T>(heads, 13);
+        if (mamba) {
+          a.q.stride = a.k.stride = 0;
+          a.strength = strength.data();
+          a.skip = skip.data();
+        }
+        std::vector<T> before = RandomValues<T>(heads * size, 11);
+        for (T& x : before) x = std::abs(x);  // so are denominators
+        ForEachSimdTarget([&] {
+          TestMatrix<T> o(heads, shape.value_dim, 3, 99);
+          std::vector<T> states = before;
+          std::vector<T> den(heads, 99);
+          AdditiveRecurrenceStep(a, states.data(), o.view(),
+                                 shape.normaliser ? den.data() : nullptr);
+          EXPECT_TRUE(o.GapsIntact());
+          for (size_t h = 0; h < heads; ++h) {
+            std::vector<T> state(before.begin() + h * size,
+                                 before.begin() + (h + 1) * size);
+            TestMatrix<T> alone(1, shape.value_dim, 0);
+            T den_alone = 99;
+            StepAlone(a, h, state.data(), alone.view(),
+                      shape.normaliser ? &den_alone : nullptr);
+            EXPECT_EQ(den_alone, den[h]);
+            EXPECT_EQ(state, std::vector<T>(states.begin() + h * size,
+                                            states.begin() + (h + 1) * size));
+            for (size_t c = 0; c < shape.value_dim; ++c) {
+              EXPECT_NEAR(alone.view()(0, c), o.view()(h, c),
+                          mamba ? bound : 0);
+            }
+          }
+          // Nobody need want denominators.
+          TestMatrix<T> again(heads, shape.value_dim, 0);
+          states = before;
+          AdditiveRecurrenceStep(a, states.data(), again.view(), nullptr);
+          EXPECT_EQ(again.Values(), o.Values());
+        });
+      }
+    }
   }
 }
 

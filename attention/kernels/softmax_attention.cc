@@ -27,6 +27,16 @@ void ForwardF64(MatrixView<const double> q, MatrixView<const double> k,
                 const AttentionMask& mask, MatrixView<double> o, double* lse) {
   Forward(q, k, v, scale, mask, o, lse);
 }
+void BiasedF32(MatrixView<const float> q, MatrixView<const float> k,
+               MatrixView<const float> v, float scale,
+               MatrixView<const float> bias, MatrixView<float> o) {
+  ForwardBiased(q, k, v, scale, bias, o);
+}
+void BiasedF64(MatrixView<const double> q, MatrixView<const double> k,
+               MatrixView<const double> v, double scale,
+               MatrixView<const double> bias, MatrixView<double> o) {
+  ForwardBiased(q, k, v, scale, bias, o);
+}
 void BackwardF32(const SoftmaxGradients<float>& a) { Backward(a); }
 void BackwardF64(const SoftmaxGradients<double>& a) { Backward(a); }
 
@@ -39,6 +49,8 @@ namespace mneme::kernels {
 
 HWY_EXPORT(ForwardF32);
 HWY_EXPORT(ForwardF64);
+HWY_EXPORT(BiasedF32);
+HWY_EXPORT(BiasedF64);
 HWY_EXPORT(BackwardF32);
 HWY_EXPORT(BackwardF64);
 
@@ -56,6 +68,21 @@ void SoftmaxAttentionForward(MatrixView<const double> q,
                              const AttentionMask& mask, MatrixView<double> o,
                              double* lse) {
   HWY_DYNAMIC_DISPATCH(ForwardF64)(q, k, v, scale, mask, o, lse);
+}
+
+void SoftmaxAttentionBiased(MatrixView<const float> q,
+                            MatrixView<const float> k,
+                            MatrixView<const float> v, float scale,
+                            MatrixView<const float> bias, MatrixView<float> o) {
+  HWY_DYNAMIC_DISPATCH(BiasedF32)(q, k, v, scale, bias, o);
+}
+
+void SoftmaxAttentionBiased(MatrixView<const double> q,
+                            MatrixView<const double> k,
+                            MatrixView<const double> v, double scale,
+                            MatrixView<const double> bias,
+                            MatrixView<double> o) {
+  HWY_DYNAMIC_DISPATCH(BiasedF64)(q, k, v, scale, bias, o);
 }
 
 void SoftmaxAttentionBackward(MatrixView<const float> q,

@@ -48,6 +48,19 @@ void SoftmaxAttentionForward(MatrixView<const double> q,
                              const AttentionMask& mask, MatrixView<double> o,
                              double* lse);
 
+// The same for the few queries of decoding, each of which sees all keys and has
+// a bias [queries, keys] added to its scores s q_i . k_j. One of -inf hides a
+// key, but not all keys, and not a value that is not finite.
+void SoftmaxAttentionBiased(MatrixView<const float> q,
+                            MatrixView<const float> k,
+                            MatrixView<const float> v, float scale,
+                            MatrixView<const float> bias, MatrixView<float> o);
+void SoftmaxAttentionBiased(MatrixView<const double> q,
+                            MatrixView<const double> k,
+                            MatrixView<const double> v, double scale,
+                            MatrixView<const double> bias,
+                            MatrixView<double> o);
+
 // o and lse are the forward's results, d_o the gradient of the loss by o.
 // Adds to d_q, d_k and d_v (so heads that share keys accumulate by being called
 // one after the other).

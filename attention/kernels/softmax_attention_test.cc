@@ -62,6 +62,37 @@ void Forward(const Problem& p, const Inputs<T>& in, double scale,
                           out->lse.data());
 }
 
+// One more column of queries and keys is a bias, as what FoX makes of it.
+template <typename T>
+void ExpectBiased(const Problem& p) {
+  const Inputs<T> in(p);
+  const TestMatrix<T> bias = TestMatrix<T>::Random(p.queries, p.keys, 2, 7, 3);
+  Doubles expected;
+  for (size_t i = 0; i < p.queries; ++i) {
+    Problem one = p;
+    one.queries = 1;
+    ++one.key_dim;
+    Doubles q, k;
+    for (size_t c = 0; c < p.key_dim; ++c) q.push_back(in.q.view()(i, c));
+    q.push_back(1 / Scale(p));
+    for (size_t j = 0; j < p.keys; ++j) {
+      for (size_t c = 0; c < p.key_dim; ++c) k.push_back(in.k.view()(j, c));
+      k.push_back(bias.view()(i, j));
+    }
+    const Doubles o =
+        Oracle(one, q, k, in.v.template Values<double>(), Scale(p)).o;
+    expected.insert(expected.end(), o.begin(), o.end());
+  }
+  ForEachSimdTarget([&] {
+    Outputs<T> out(p);
+    SoftmaxAttentionBiased(in.q.view(), in.k.view(), in.v.view(),
+                           static_cast<T>(Scale(p)), bias.view(), out.o.view());
+    EXPECT_TRUE(out.o.GapsIntact());
+    ExpectNear(expected, out.o.Values(), Tolerance<T>::kRelative,
+               Tolerance<T>::kAbsolute, "o");
+  });
+}
+
 template <typename T>
 struct Gradients {
   // Starts from `initial`, which the kernel adds to.
@@ -87,6 +118,40 @@ template <typename T>
 class SoftmaxAttentionTest : public testing::Test {};
 using Types = testing::Types<float, double>;
 TYPED_TEST_SUITE(SoftmaxAttentionTest, Types);
+
+// One block of keys and several; more queries than are taken at once.
+TYPED_TEST(SoftmaxAttentionTest, BiasedMatchesDefinition) {
+  for (const Problem& p :
+       {Problem{1, 1, 3, 2, {false}}, Problem{1, 8300, 20, 16, {false}},
+        Problem{3, 77, 64, 64, {false}}, Problem{11, 1300, 17, 9, {false}}}) {
+    SCOPED_TRACE(testing::PrintToString(p));
+    ExpectBiased<TypeParam>(p);
+  }
+}
+
+// A key of bias -inf is not seen.
+TYPED_TEST(SoftmaxAttentionTest, ABiasHidesKeys) {
+  using T = TypeParam;
+  const Problem p{2, 40, 16, 8, {false}}, half{2, 20, 16, 8, {false}};
+  const Inputs<T> in(p);
+  TestMatrix<T> bias(p.queries, p.keys, 0);
+  for (size_t i = 0; i < p.queries; ++i) {
+    for (size_t j = half.keys; j < p.keys; ++j) {
+      bias.view()(i, j) = -std::numeric_limits<T>::infinity();
+    }
+  }
+  ForEachSimdTarget([&] {
+    Outputs<T> out(p), expected(half);
+    SoftmaxAttentionBiased(in.q.view(), in.k.view(), in.v.view(), T{0.25},
+                           bias.view(), out.o.view());
+    SoftmaxAttentionForward(in.q.view(), in.k.view().Rows(0, half.keys),
+                            in.v.view().Rows(0, half.keys), T{0.25}, half.mask,
+                            expected.o.view(), nullptr);
+    const std::vector<T> e = expected.o.Values();
+    ExpectNear(std::vector<double>(e.begin(), e.end()), out.o.Values(),
+               Tolerance<T>::kRelative, Tolerance<T>::kAbsolute, "o");
+  });
+}
 
 TYPED_TEST(SoftmaxAttentionTest, ForwardMatchesDefinition) {
   using T = TypeParam;

@@ -364,7 +364,7 @@ void Forward(MatrixView<const T> q, MatrixView<const T> k,
   SoftmaxScratch<T> scratch(
       Pairs::kArrays + Rows::kArrays,
       Pairs::ScratchSize(q.cols, v.cols) + Rows::ScratchSize(q.cols, v.cols));
-  const T factor = scale * static_cast<T>(1.44269504088896340736);  // log2(e)
+  const T factor = scale * kLog2E<T>;
   Rows few(k, v, factor, scratch);
   const auto row = [&](size_t r) -> AttentionRow<T> {
     return {q.row(r), o.row(r), lse == nullptr ? nullptr : lse + r,
@@ -393,6 +393,27 @@ void Forward(MatrixView<const T> q, MatrixView<const T> k,
         few.Run(&alone, 1);
       }
     }
+  }
+}
+
+template <typename T>
+void ForwardBiased(MatrixView<const T> q, MatrixView<const T> k,
+                   MatrixView<const T> v, T scale, MatrixView<const T> bias,
+                   MatrixView<T> o) {
+  using Rows = RowAttention<T>;
+  SoftmaxScratch<T> scratch(Rows::kArrays, Rows::ScratchSize(q.cols, v.cols));
+  Rows few(k, v, scale * kLog2E<T>, scratch);
+  for (size_t first = 0; first < q.rows; first += Rows::kMaxRows) {
+    const size_t count = std::min(q.rows - first, Rows::kMaxRows);
+    AttentionRow<T> rows[Rows::kMaxRows];
+    for (size_t r = 0; r < count; ++r) {
+      rows[r] = {q.row(first + r),
+                 o.row(first + r),
+                 /*lse=*/nullptr,
+                 {0, k.rows},
+                 bias.row(first + r)};
+    }
+    few.Run(rows, count);
   }
 }
 

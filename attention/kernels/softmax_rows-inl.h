@@ -41,6 +41,10 @@ namespace mneme::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
+// What takes a score to base 2.
+template <typename T>
+constexpr T kLog2E = static_cast<T>(1.44269504088896340736);
+
 // A query, where its results go, and the keys it sees.
 template <typename T>
 struct AttentionRow {
@@ -48,6 +52,7 @@ struct AttentionRow {
   T* o;
   T* lse;  // may be null
   KeyRange keys;
+  const T* bias = nullptr;  // [keys], added to the scores; null: nothing is
 };
 
 // Attention of up to kMaxRows queries to all keys that they see.
@@ -300,6 +305,9 @@ class RowAttention {
     const size_t padded = RoundUp(end - block, kN);
     const size_t first = std::min(std::max(keys.begin, block), end);
     const size_t last = std::max(std::min(keys.end, end), first);
+    if (rows_[row].bias != nullptr) {
+      AddBias(rows_[row].bias + block, end - block, weights);
+    }
     std::fill(weights, weights + (first - block), -kInf);
     std::fill(weights + (last - block), weights + padded, -kInf);
 
@@ -325,6 +333,15 @@ class RowAttention {
     sum_[row] = sum_[row] * factor + hn::GetLane(hn::SumOfLanes(d, sum[0]));
     maximum_[row] = hn::GetLane(max[0]);
     return factor;
+  }
+
+  static HWY_INLINE void AddBias(const T* bias, size_t n, T* scores) {
+    const V log2_e = hn::Set(D(), kLog2E<T>);
+    ForEachVector(D(), n, [&](size_t i, const auto& lanes) HWY_ATTR {
+      lanes.Store(
+          hn::MulAdd(log2_e, lanes.Load(bias + i), lanes.Load(scores + i)),
+          scores + i);
+    });
   }
 
   template <size_t kVecs>

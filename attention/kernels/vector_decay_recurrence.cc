@@ -23,33 +23,71 @@ namespace HWY_NAMESPACE {
 namespace recurrence {
 namespace hn = hwy::HWY_NAMESPACE;
 
+// Token t with a bonus, or none, for StepHeads. Its decays take room for them
+// from scratch.
+template <typename T>
+HWY_INLINE Token<T> VectorTokenOf(const VectorDecayRecurrence<T>& a, size_t t,
+                                  const T* bonus, const T* from, T* to, T* o,
+                                  T* scratch) {
+  const hn::ScalableTag<T> d;
+  const size_t key_dim = a.q.cols, value_dim = a.v.cols;
+  const T *q = a.q.row(t), *k = a.k.row(t), *g = a.log_decay.row(t);
+  Token<T> token{q, k, a.v.row(t), a.scale, {from, value_dim}, {to, value_dim},
+                 o};
+  ForEachVector(d, key_dim, [&](size_t c, const auto& lanes) HWY_ATTR {
+    hn::Store(FastExpNonPositive(d, lanes.Load(g + c)), d, scratch + c);
+  });
+  token.decays = scratch;
+  if (bonus != nullptr) {
+    token.own = a.scale *
+                SumVectors(d, key_dim,
+                           [&](auto sum, size_t c, const auto& lanes) HWY_ATTR {
+                             const auto own = hn::Mul(lanes.Load(bonus + c),
+                                                      lanes.Load(k + c));
+                             return hn::MulAdd(lanes.Load(q + c), own, sum);
+                           });
+  }
+  return token;
+}
+
+// prepare(i, scratch) makes the token of head i.
+template <typename T, class Prepare>
+HWY_INLINE void StepVectorHeads(const VectorDecayRecurrence<T>& a, size_t heads,
+                                const Prepare& prepare) {
+  const size_t key_dim = a.q.cols, value_dim = a.v.cols;
+  if (a.bonus == nullptr) {
+    StepAllHeads<Step::kVectorDecay, T>(heads, Padded<T>(key_dim), key_dim,
+                                        value_dim, prepare);
+  } else {
+    StepAllHeads<Step::kReadsFirst, T>(heads, Padded<T>(key_dim), key_dim,
+                                       value_dim, prepare);
+  }
+}
+
+template <typename T>
+void RunVectorStep(const VectorDecayRecurrence<T>& a, T* states,
+                   MatrixView<T> o) {
+  const size_t key_dim = a.q.cols, size = key_dim * a.v.cols;
+  StepVectorHeads(a, a.v.rows, [&](size_t h, T* scratch) HWY_ATTR {
+    const T* bonus = a.bonus == nullptr ? nullptr : a.bonus + h * key_dim;
+    return VectorTokenOf<T>(a, h, bonus, states + h * size, states + h * size,
+                            o.row(h), scratch);
+  });
+}
+
 // chunk = 1. Where the states are saved, each step writes the next of them.
 template <typename T>
 void RunVectorTokens(const VectorDecayRecurrence<T>& a, T* state,
                      MatrixView<T> o, T* saved) {
-  const hn::ScalableTag<T> d;
-  const size_t length = a.q.rows, key_dim = a.q.cols, value_dim = a.v.cols;
-  const size_t size = key_dim * value_dim;
-  T* decays = nullptr;
-  LayOutScratch<T>(
-      [&](const auto& take) { decays = take(Padded<T>(key_dim)); });
+  const size_t length = a.q.rows, size = a.q.cols * a.v.cols;
   if (saved != nullptr) std::copy_n(state, size, saved);
   const T* from = saved == nullptr ? state : saved;
   for (size_t t = 0; t < length; ++t) {
     const bool saves = saved != nullptr && t + 1 < length;
     T* to = saves ? saved + (t + 1) * size : state;
-    const T* g = a.log_decay.row(t);
-    ForEachVector(d, key_dim, [&](size_t c, const auto& lanes) HWY_ATTR {
-      hn::Store(FastExpNonPositive(d, lanes.Load(g + c)), d, decays + c);
+    StepVectorHeads(a, 1, [&](size_t, T* scratch) HWY_ATTR {
+      return VectorTokenOf<T>(a, t, a.bonus, from, to, o.row(t), scratch);
     });
-    const Token<T> token{
-        a.q.row(t),      a.k.row(t), a.v.row(t), a.scale, {from, value_dim},
-        {to, value_dim}, o.row(t),   T{1},       decays,  a.bonus};
-    if (a.bonus == nullptr) {
-      StepState<Step::kVectorDecay, T>(token, key_dim, value_dim);
-    } else {
-      StepState<Step::kReadsFirst, T>(token, key_dim, value_dim);
-    }
     from = to;
   }
 }
@@ -352,6 +390,14 @@ void VectorForwardDouble(const VectorDecayRecurrence<double>& a, double* state,
                          MatrixView<double> o, double* saved) {
   recurrence::RunVectorForward(a, state, o, saved);
 }
+void VectorStepFloat(const VectorDecayRecurrence<float>& a, float* states,
+                     MatrixView<float> o) {
+  recurrence::RunVectorStep(a, states, o);
+}
+void VectorStepDouble(const VectorDecayRecurrence<double>& a, double* states,
+                      MatrixView<double> o) {
+  recurrence::RunVectorStep(a, states, o);
+}
 void VectorBackwardFloat(const VectorDecayRecurrence<float>& a,
                          const float* saved, MatrixView<const float> d_o,
                          float* d_state,
@@ -374,6 +420,8 @@ namespace mneme::kernels {
 
 HWY_EXPORT(VectorForwardFloat);
 HWY_EXPORT(VectorForwardDouble);
+HWY_EXPORT(VectorStepFloat);
+HWY_EXPORT(VectorStepDouble);
 HWY_EXPORT(VectorBackwardFloat);
 HWY_EXPORT(VectorBackwardDouble);
 
@@ -384,6 +432,14 @@ void VectorDecayForward(const VectorDecayRecurrence<float>& a, float* state,
 void VectorDecayForward(const VectorDecayRecurrence<double>& a, double* state,
                         MatrixView<double> o, double* saved) {
   HWY_DYNAMIC_DISPATCH(VectorForwardDouble)(a, state, o, saved);
+}
+void VectorDecayStep(const VectorDecayRecurrence<float>& a, float* states,
+                     MatrixView<float> o) {
+  HWY_DYNAMIC_DISPATCH(VectorStepFloat)(a, states, o);
+}
+void VectorDecayStep(const VectorDecayRecurrence<double>& a, double* states,
+                     MatrixView<double> o) {
+  HWY_DYNAMIC_DISPATCH(VectorStepDouble)(a, states, o);
 }
 void VectorDecayBackward(const VectorDecayRecurrence<float>& a,
                          const float* saved, MatrixView<const float> d_o,

@@ -57,6 +57,16 @@ void VectorDecayForward(const VectorDecayRecurrence<float>& a, float* state,
 void VectorDecayForward(const VectorDecayRecurrence<double>& a, double* state,
                         MatrixView<double> o, double* saved);
 
+// One token of each of many heads: here row i of the inputs and of o is that of
+// head i, whose state is the i-th of states [a.v.rows, key_dim, value_dim] and
+// whose bonus the i-th of [a.v.rows, key_dim]; a.chunk does not matter. Each
+// head gets what VectorDecayForward of its one token gives, but sooner than in
+// a call for each.
+void VectorDecayStep(const VectorDecayRecurrence<float>& a, float* states,
+                     MatrixView<float> o);
+void VectorDecayStep(const VectorDecayRecurrence<double>& a, double* states,
+                     MatrixView<double> o);
+
 // Gradients, added to what the outputs hold. Null data is a gradient nobody
 // wants.
 template <typename T>

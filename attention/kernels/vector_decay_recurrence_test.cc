@@ -227,6 +227,46 @@ TYPED_TEST(VectorDecayRecurrenceTest, EqualsTheDefinition) {
   }
 }
 
+// Many heads at a time are each of them alone: more than are prepared at once,
+// of every width of strips.
+TYPED_TEST(VectorDecayRecurrenceTest, StepTakesATokenOfEachHead) {
+  using T = TypeParam;
+  for (const Shape& shape : {Shape{19, 24, 64, 1, Decay::kSlow, false},
+                             Shape{19, 5, 143, 1, Decay::kResets, true},
+                             Shape{8, 17, 3, 1, Decay::kStrong, true},
+                             Shape{1, 33, 128, 1, Decay::kSlow, false}}) {
+    SCOPED_TRACE(Describe(shape));
+    const Problem<T> problem(shape);
+    const size_t heads = shape.length, size = shape.key_dim * shape.value_dim;
+    const std::vector<T> before = RandomValues<T>(heads * size, 11),
+                         bonuses = RandomValues<T>(heads * shape.key_dim, 12);
+    ForEachSimdTarget([&] {
+      TestMatrix<T> o(heads, shape.value_dim, 3, 99);
+      std::vector<T> states = before;
+      VectorDecayRecurrence<T> all = problem.Arguments();
+      if (shape.bonus) all.bonus = bonuses.data();
+      VectorDecayStep(all, states.data(), o.view());
+      EXPECT_TRUE(o.GapsIntact());
+      for (size_t h = 0; h < heads; ++h) {
+        VectorDecayRecurrence<T> a = all;
+        for (MatrixView<const T>* rows : {&a.q, &a.k, &a.v, &a.log_decay}) {
+          *rows = rows->Rows(h, 1);
+        }
+        if (shape.bonus) a.bonus += h * shape.key_dim;
+        std::vector<T> state(before.begin() + h * size,
+                             before.begin() + (h + 1) * size);
+        TestMatrix<T> alone(1, shape.value_dim, 0);
+        VectorDecayForward(a, state.data(), alone.view(), nullptr);
+        EXPECT_EQ(state, std::vector<T>(states.begin() + h * size,
+                                        states.begin() + (h + 1) * size));
+        for (size_t c = 0; c < shape.value_dim; ++c) {
+          EXPECT_EQ(alone.view()(0, c), o.view()(h, c));
+        }
+      }
+    });
+  }
+}
+
 // The definition's derivative above is itself right: central differences.
 TEST(VectorDecayGradientTest, MatchesCentralDifferences) {
   for (const Shape& shape : {Shape{5, 3, 4, 2, Decay::kSlow, false},

@@ -15,6 +15,7 @@
 
 #include "attention/kernels/vector_math.h"
 #include "attention/parts/additive_heads.h"
+#include "attention/parts/one_token.h"
 #include "attention/parts/precision.h"
 #include "attention/parts/qkv_mixer.h"
 #include "attention/parts/quotient.h"
@@ -45,15 +46,18 @@ class LinearOperator : public Operator {
     AdditiveHeads a = Recurrence(*call);
     a.query = call->inputs[kQuery];
     a.key = call->inputs[kKey];
-    a.elu_features = !call->keep && !bf16_;
+    const bool one_token = TakesOneToken(*call);
+    a.elu_features = one_token || !(call->keep || bf16_);
     if (!a.elu_features) {
       a.query = Features(a.query, call->arena);
       a.key = Features(a.key, call->arena);
     }
     a.divide = true;
     a.eps = kEps;
-    const Tensor denominator =
-        Tensor(call->arena, dtype, {d.batch, d.heads, d.length});
+    Tensor denominator;
+    if (!one_token) {
+      denominator = Tensor(call->arena, dtype, {d.batch, d.heads, d.length});
+    }
     Tensor states;
     AdditiveHeadsForward(a, call->state, call->output, denominator, call->arena,
                          call->keep ? &states : nullptr);

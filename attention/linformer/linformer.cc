@@ -57,6 +57,25 @@ OwnedMatrix<T> Joined(MatrixView<const T> slots, MatrixView<const T> own) {
   return joined;
 }
 
+// A query's read of slots and of the rows of its own block, one after the
+// other: for one query they are not copied to stand together.
+template <typename T>
+void ReadApart(MatrixView<const T> q, MatrixView<const T> slot_keys,
+               MatrixView<const T> slot_values, MatrixView<const T> keys,
+               MatrixView<const T> values, T scale, MatrixView<T> o) {
+  T lse = 0, slot_lse = 0;
+  kernels::SoftmaxAttentionForward(q, keys, values, scale, Everything(), o,
+                                   &lse);
+  if (slot_keys.rows == 0) return;
+  const OwnedMatrix<T> slots(1, o.cols);
+  kernels::SoftmaxAttentionForward(q, slot_keys, slot_values, scale,
+                                   Everything(), slots.view(), &slot_lse);
+  const T share = 1 / (1 + std::exp(lse - slot_lse));
+  for (size_t c = 0; c < o.cols; ++c) {
+    o(0, c) += share * (slots.view()(0, c) - o(0, c));
+  }
+}
+
 class LinformerOperator : public Operator {
  public:
   explicit LinformerOperator(const Options& options)
@@ -83,8 +102,7 @@ class LinformerOperator : public Operator {
       lse = Tensor(call->arena, dtype, {d.batch, d.heads, d.length});
       call->saved = {lse};
     }
-    const Tensor slot_keys(dtype, {d.batch, slots, d.heads, d.key_dim});
-    const Tensor slot_values(dtype, {d.batch, slots, d.heads, d.value_dim});
+    Tensor slot_keys, slot_values;
     for (int64_t start = 0; start < d.length;) {
       // As much of the current block as there is, or one token of it.
       const int64_t held = state->recent.held();
@@ -93,20 +111,29 @@ class LinformerOperator : public Operator {
       state->recent.Append(call->inputs[kKey], call->inputs[kValue], start,
                            rows);
       const bool complete = held + rows == block;
+      if (complete && slot_keys.empty()) {
+        slot_keys = Tensor(dtype, {d.batch, slots, d.heads, d.key_dim});
+        slot_values = Tensor(dtype, {d.batch, slots, d.heads, d.value_dim});
+      }
       DispatchDType(dtype, [&](auto zero) {
         using T = decltype(zero);
         ForEachHead(call->pool, d, [&](int64_t b, int64_t h, int64_t) {
           const auto k = state->recent.Keys<T>(b, h);
           const auto v = state->recent.Values<T>(b, h);
-          const auto keys = Joined(state->pooled.Keys<T>(b, h), k);
-          const auto values = Joined(state->pooled.Values<T>(b, h), v);
-          T* head_lse = HeadRow<T>(lse, b, h);
-          kernels::SoftmaxAttentionForward(
-              call->inputs[kQuery].Sequence<T>(b, h).Rows(start, rows),
-              keys.view(), values.view(), ScoreScale<T>(d),
-              CausalFrom(state->pooled.tokens() + held),
-              call->output.Sequence<T>(b, h).Rows(start, rows),
-              head_lse == nullptr ? nullptr : head_lse + start);
+          const auto slot_k = state->pooled.Keys<T>(b, h);
+          const auto slot_v = state->pooled.Values<T>(b, h);
+          const auto q =
+              call->inputs[kQuery].Sequence<T>(b, h).Rows(start, rows);
+          const auto o = call->output.Sequence<T>(b, h).Rows(start, rows);
+          if (rows == 1 && !call->keep) {
+            ReadApart<T>(q, slot_k, slot_v, k, v, ScoreScale<T>(d), o);
+          } else {
+            T* head_lse = HeadRow<T>(lse, b, h);
+            kernels::SoftmaxAttentionForward(
+                q, Joined(slot_k, k).view(), Joined(slot_v, v).view(),
+                ScoreScale<T>(d), CausalFrom(state->pooled.tokens() + held), o,
+                head_lse == nullptr ? nullptr : head_lse + start);
+          }
           if (!complete) return;
           ProjectTokens<T>(kernels::Transpose::kNo,
                            PoolOf<T>(call->inputs[kPoolKeys], h), k,

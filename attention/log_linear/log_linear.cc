@@ -29,15 +29,18 @@
 #include <type_traits>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "attention/kernels/fenwick.h"
 #include "attention/kernels/log_linear_attention.h"
+#include "attention/kernels/log_linear_step.h"
 #include "attention/kernels/parallel.h"
 #include "attention/kernels/vector_math.h"
 #include "attention/log_linear/log_linear_state.h"
 #include "attention/parts/additive_heads.h"
 #include "attention/parts/channelwise.h"
+#include "attention/parts/one_token.h"
 #include "attention/parts/qkv_mixer.h"
 #include "attention/parts/ssd_mixer.h"
 #include "attention/variant.h"
@@ -109,6 +112,12 @@ class LogLinearOperator : public Operator {
       return absl::InvalidArgumentError(
           absl::StrCat("log_linear: the state was made for ", state->levels(),
                        " levels, lambda has ", LevelsOf(d)));
+    }
+    if (TakesOneToken(*call)) {
+      DispatchDType(call->output.dtype(),
+                    [&](auto zero) { Step<decltype(zero)>(*call, state); });
+      state->AdvanceByStep();
+      return absl::OkStatus();
     }
     Tensor saved;
     if (call->keep) {
@@ -185,33 +194,37 @@ class LogLinearOperator : public Operator {
   Cost ForwardCost(const Dims& d, Form form) const override {
     const Fenwick fenwick(LevelsOf(d));
     const int64_t chunk = ChunkOf(form, d.length, chunk_);
-    const double heads = d.heads, groups = d.kv_heads;
-    // Of tokens, of tokens and buckets, and of matrices that move on.
-    double pairs = 0, reads = 0, writes = 0, moves = 0;
+    Work work;
     for (int64_t begin = 0; begin < d.length; begin += chunk) {
       const int64_t count = std::min(chunk, d.length - begin);
-      const std::vector<kernels::Bucket> before = fenwick.Before(begin);
-      pairs += 0.5 * count * (count + 1);
-      reads += static_cast<double>(count) * before.size();
+      work.pairs += 0.5 * count * (count + 1);
+      work.reads += static_cast<double>(count) * fenwick.Before(begin).size();
       if (begin + count == d.length) break;  // nothing reads what comes after
-      writes += count;
-      const int meet = fenwick.Meeting(begin, begin + count);
-      for (const kernels::Bucket& bucket : before) {
-        moves += bucket.level < meet ? 2 : 1;  // fades, and is added to another
-      }
+      work.Write(fenwick, begin, count);
     }
-    const double k = d.key_dim, v = d.value_dim;
     Cost cost;
-    // Scores, their weights (decay, lambda and score), and their products with
-    // values; matrices read, and weighed; values that fade and are written.
-    cost.flops = d.batch * (pairs * (2 * k * groups + heads * (3 + 2 * v)) +
-                            heads * (reads * (2 * k * v + 2 * v + 1) +
-                                     writes * (2 * k * v + v) + moves * k * v));
-    cost.exps = static_cast<double>(d.batch) * d.length * heads;
+    cost.flops = Flops(d, work);
+    cost.exps = static_cast<double>(d.batch) * d.length * d.heads;
     cost.bytes = sizeof(float) * static_cast<double>(d.batch) * d.length *
-                     (2.0 * d.key_dim * groups +
-                      heads * (2.0 * d.value_dim + 1) + heads * LevelsOf(d)) +
+                     NumbersOfToken(d) +
                  StateBytes(d);
+    return cost;
+  }
+
+  // Every matrix is read, and written unless it meets another.
+  Cost StepCost(const Dims& d) const override {
+    const Fenwick fenwick(LevelsOf(d));
+    Work work;
+    work.pairs = 1;
+    work.reads = fenwick.Before(d.length).size();
+    work.Write(fenwick, d.length, 1);
+    Dims longer = d;
+    ++longer.length;
+    Cost cost;
+    cost.flops = Flops(d, work);
+    cost.exps = static_cast<double>(d.batch) * d.heads;
+    cost.bytes = sizeof(float) * d.batch * NumbersOfToken(d) +
+                 static_cast<double>(StateBytes(d) + StateBytes(longer));
     return cost;
   }
 
@@ -229,6 +242,38 @@ class LogLinearOperator : public Operator {
   absl::Status Reference(const OperatorCall& call) const override;
 
  private:
+  // Of tokens, of tokens and buckets, of tokens that join buckets, and of
+  // matrices that move on: fade, and are added to another.
+  struct Work {
+    double pairs = 0, reads = 0, writes = 0, moves = 0;
+
+    // Tokens [begin, begin + count) join.
+    void Write(const Fenwick& fenwick, int64_t begin, int64_t count) {
+      writes += count;
+      const int meet = fenwick.Meeting(begin, begin + count);
+      fenwick.ForEachBefore(begin, [&](const kernels::Bucket& bucket) {
+        moves += bucket.level < meet ? 2 : 1;
+      });
+    }
+  };
+
+  // Scores, their weights (decay, lambda and score), and their products with
+  // values; matrices read, and weighed; values that fade and are written.
+  static double Flops(const Dims& d, const Work& work) {
+    const double heads = d.heads, groups = d.kv_heads;
+    const double k = d.key_dim, v = d.value_dim;
+    return d.batch *
+           (work.pairs * (2 * k * groups + heads * (3 + 2 * v)) +
+            heads * (work.reads * (2 * k * v + 2 * v + 1) +
+                     work.writes * (2 * k * v + v) + work.moves * k * v));
+  }
+
+  // What a token brings, and its outputs.
+  static double NumbersOfToken(const Dims& d) {
+    return 2.0 * d.key_dim * d.kv_heads +
+           d.heads * (2.0 * d.value_dim + 1 + LevelsOf(d));
+  }
+
   // Of the heads that share keys.
   static int64_t MatrixSize(const Dims& d) {
     return d.key_dim * (d.heads / d.kv_heads) * d.value_dim;
@@ -240,6 +285,37 @@ class LogLinearOperator : public Operator {
                            const Run& run) {
     kernels::ParallelFor(pool, d.batch * d.kv_heads, [&](size_t i, int) {
       run(i / d.kv_heads, i % d.kv_heads, i);
+    });
+  }
+
+  // One token of all groups.
+  template <typename T>
+  static void Step(const OperatorCall& call, LogLinearState* state) {
+    const Dims& d = call.dims;
+    const int64_t groups = d.batch * d.kv_heads;
+    const std::vector<Tensor>& levels = state->Levels(1);
+    const auto rows = [&](const Tensor& x) {
+      return MatrixView<T>(x.data<T>(), groups, x.elements() / groups);
+    };
+    kernels::LogLinear<T> all;
+    all.in = {rows(call.inputs[kQuery]), rows(call.inputs[kKey]),
+              rows(call.inputs[kValue]), rows(call.inputs[kLogDecay]),
+              rows(call.inputs[kLambda])};
+    all.heads = d.heads / d.kv_heads;
+    const MatrixView<T> o = rows(call.output);
+    ForHeadRanges(call.pool, groups, [&](size_t first, size_t count) {
+      kernels::LogLinear<T> some = all;
+      for (auto* x :
+           {&some.in.q, &some.in.k, &some.in.v, &some.in.g, &some.in.lambda}) {
+        *x = x->Rows(first, count);
+      }
+      absl::InlinedVector<T*, 32> buckets;
+      for (const Tensor& level : levels) {
+        buckets.push_back(
+            level.empty() ? nullptr : level.data<T>() + first * MatrixSize(d));
+      }
+      kernels::LogLinearStep(some, state->position(), buckets.data(),
+                             o.Rows(first, count));
     });
   }
 

@@ -33,6 +33,13 @@ class LogLinearState : public State {
   int64_t position() const { return position_; }
   void Advance(int64_t tokens) { position_ += tokens; }
 
+  // Advances by one token that kernels::LogLinearStep has taken.
+  void AdvanceByStep() {
+    const int meet = fenwick_.Meeting(position_, position_ + 1);
+    std::rotate(&buckets_[1], &buckets_[1] + 1, &buckets_[1] + meet);
+    ++position_;
+  }
+
   // The matrices of each level [batch, kv_heads, key_dim, heads / kv_heads *
   // value_dim]: the heads that share keys stand side by side. Those that hold
   // no bucket until `tokens` more tokens have come may be empty. What holds no

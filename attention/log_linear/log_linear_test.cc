@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
@@ -70,6 +71,70 @@ TEST(LogLinear, AllLevelsEqualTheOracleInEveryForm) {
   }
 }
 
+// From every kind of position: one more bucket, some that meet, all of them.
+TEST(LogLinear, StepsEqualTheOracle) {
+  const auto op = NewOperator();
+  for (int64_t levels : {1, 2, 5, 8, 63}) {
+    const Dims dims = DimsOf(levels);
+    const auto inputs = RandomInputs(op->Inputs(), dims, DType::kFloat64, 1);
+    const auto tokens_of = [&](int64_t first, int64_t count) {
+      std::vector<Tensor> some;
+      for (const Tensor& x : inputs) {
+        std::vector<int64_t> sizes(x.shape().dims().begin(),
+                                   x.shape().dims().end());
+        sizes[1] = count;
+        Tensor part(DType::kFloat64, Shape(sizes));
+        const int64_t row = x.elements() / (dims.batch * kLength);
+        for (int64_t b = 0; b < dims.batch; ++b) {
+          std::copy_n(x.data<double>() + (b * kLength + first) * row,
+                      count * row, part.data<double>() + b * count * row);
+        }
+        some.push_back(part);
+      }
+      return some;
+    };
+    OperatorCall all;
+    all.inputs = inputs;
+    all.dims = dims;
+    all.output = Tensor(DType::kFloat64, {2, kLength, 4, 3});
+    ASSERT_TRUE(op->Reference(all).ok());
+    const auto state = op->NewState(dims, DType::kFloat64);
+    constexpr int64_t kPrompt = 13;
+    for (int64_t begin = 0; begin < kLength;) {
+      const int64_t count = begin == 0 ? kPrompt : 1;
+      const std::vector<Tensor> some = tokens_of(begin, count);
+      OperatorCall call;
+      call.inputs = some;
+      call.state = state.get();
+      ASSERT_TRUE(RunOperator(*op, &call).ok());
+      for (int64_t b = 0; b < dims.batch; ++b) {
+        for (int64_t i = 0; i < count * 12; ++i) {
+          EXPECT_NEAR(call.output.data<double>()[b * count * 12 + i],
+                      all.output.data<double>()[(b * kLength + begin) * 12 + i],
+                      1e-11)
+              << levels << " levels, token " << begin;
+        }
+      }
+      begin += count;
+    }
+    // And left what a prompt of all tokens leaves.
+    const auto whole = op->NewState(dims, DType::kFloat64);
+    OperatorCall call;
+    call.inputs = inputs;
+    call.state = whole.get();
+    ASSERT_TRUE(RunOperator(*op, &call).ok());
+    const std::string stepped = state->Serialize(),
+                      at_once = whole->Serialize();
+    ASSERT_EQ(stepped.size(), at_once.size());
+    for (size_t i = 0; i < stepped.size(); i += sizeof(double)) {
+      double a, b;
+      std::memcpy(&a, &stepped[i], sizeof(a));
+      std::memcpy(&b, &at_once[i], sizeof(b));
+      EXPECT_NEAR(a, b, 1e-11) << levels << " levels";
+    }
+  }
+}
+
 TEST(LogLinear, StateHasAMatrixForEachBitOfThePosition) {
   const auto op = NewOperator();
   constexpr int64_t kMatrices = 2 * 4 * 5 * 3;  // of one level
@@ -111,6 +176,13 @@ TEST(LogLinear, CostCountsWhatIsComputed) {
   const Cost cost = NewOperator()->ForwardCost(dims, Form::kRecurrent);
   EXPECT_EQ(cost.flops, kPairs + kMatrices);
   EXPECT_EQ(cost.exps, 6);
+  // Token 3 reads those of tokens 0 and 1 and of token 2, which meet at level
+  // 3 and are one matrix for each head afterwards.
+  const Cost step = NewOperator()->StepCost(dims);
+  EXPECT_EQ(step.flops, kPairs / 3 + 2 * (2 * (2 * 6 + 2 * 3 + 1) +
+                                          (2 * 6 + 3) + 2 * 2 * 6));
+  EXPECT_EQ(step.exps, 2);
+  EXPECT_EQ(step.bytes, 4 * (2 * 2 + 2 * (2 * 3 + 1 + 5) + 2 * 6 * (2 + 1)));
 }
 
 TEST(LogLinear, AStateOfOtherLevelsIsRefused) {

@@ -15,9 +15,11 @@
 #include <memory>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "attention/kernels/parallel.h"
 #include "attention/kernels/vector_math.h"
 #include "attention/parts/additive_heads.h"
+#include "attention/parts/one_token.h"
 #include "attention/parts/ssd_mixer.h"
 #include "attention/variant.h"
 
@@ -65,6 +67,12 @@ class Mamba2Operator : public Operator {
 
   absl::Status Forward(OperatorCall* call) const override {
     AdditiveHeads a = Recurrence(*call);
+    if (TakesOneToken(*call)) {
+      a.value = call->inputs[kX];
+      DispatchDType(call->output.dtype(),
+                    [&](auto zero) { Step<decltype(zero)>(a, *call); });
+      return absl::OkStatus();
+    }
     a.value = Tensor(call->arena, call->output.dtype(), call->output.shape());
     a.log_decay =
         Tensor(call->arena, call->output.dtype(),
@@ -185,6 +193,21 @@ class Mamba2Operator : public Operator {
     a.chunk = ChunkOf(call.form, call.dims.length, chunk_);
     a.pool = call.pool;
     return a;
+  }
+
+  // One token, without arrays for what is made of its step sizes.
+  template <typename T>
+  static void Step(const AdditiveHeads& a, const OperatorCall& call) {
+    const Dims& d = call.dims;
+    const T* const step = call.inputs[kStep].data<T>();
+    const T* const transition = call.inputs[kTransition].data<T>();
+    absl::InlinedVector<T, 16> log_decay(d.batch * d.heads);
+    for (size_t i = 0; i < log_decay.size(); ++i) {
+      log_decay[i] = step[i] * transition[i % d.heads];
+    }
+    AdditiveHeadsStep<T>(a,
+                         {log_decay.data(), step, call.inputs[kSkip].data<T>()},
+                         call.state, call.output);
   }
 
   // value = dt x, log_decay = dt a.

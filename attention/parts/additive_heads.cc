@@ -9,6 +9,7 @@
 
 #include "attention/kernels/additive_recurrence.h"
 #include "attention/kernels/bf16_recurrence.h"
+#include "attention/parts/one_token.h"
 
 namespace mneme {
 namespace {
@@ -72,6 +73,18 @@ MatrixView<T> OptionalSequence(const Tensor& t, int64_t b, int64_t h) {
   return t.empty() ? MatrixView<T>() : t.Sequence<T>(b, h % t.dim(2));
 }
 
+// The rows of heads [h, h + count) of sequence b, or as many times the one that
+// they share.
+template <typename T>
+MatrixView<const T> TokenRows(const Tensor& x, int64_t b, int64_t h,
+                              int64_t count) {
+  const int64_t heads = x.dim(2), dim = x.dim(3);
+  const bool shared = heads == 1;
+  return {x.data<T>() + (b * heads + (shared ? 0 : h)) * dim,
+          static_cast<size_t>(count), static_cast<size_t>(dim),
+          static_cast<size_t>(shared ? 0 : dim)};
+}
+
 }  // namespace
 
 int64_t ChunkOf(Form form, int64_t length, int64_t chunked) {
@@ -108,6 +121,11 @@ void AdditiveHeadsForward(const AdditiveHeads& a, State* state,
   }
   DispatchDType(dtype, [&](auto zero) {
     using T = decltype(zero);
+    if (length == 1 && state != nullptr && saved == nullptr) {
+      TokenFactors<T> factors;
+      if (!a.log_decay.empty()) factors.log_decay = a.log_decay.data<T>();
+      return AdditiveHeadsStep<T>(a, factors, state, output, denominator);
+    }
     ForEachHead(a, [&](int64_t b, int64_t h, int64_t i) {
       std::vector<T> scratch;
       T* head_state;
@@ -133,6 +151,45 @@ void AdditiveHeadsForward(const AdditiveHeads& a, State* state,
     });
   });
 }
+
+template <typename T>
+void AdditiveHeadsStep(const AdditiveHeads& a, const TokenFactors<T>& factors,
+                       State* state, const Tensor& output,
+                       const Tensor& denominator) {
+  const int64_t heads = a.value.dim(2);
+  T* const states = static_cast<DenseState*>(state)->tensor().data<T>();
+  kernels::AdditiveRecurrence<T> all;
+  all.scale = static_cast<T>(a.scale);
+  all.normaliser = a.normaliser;
+  all.elu_features = a.elu_features;
+  all.divide = a.divide;
+  all.eps = static_cast<T>(a.eps);
+  ForHeadRanges(
+      a.pool, a.value.dim(0), heads, [&](int64_t b, int64_t h, int64_t count) {
+        const int64_t first = b * heads + h;
+        const auto from = [](const T* x, int64_t i) {
+          return x == nullptr ? nullptr : x + i;
+        };
+        kernels::AdditiveRecurrence<T> some = all;
+        some.q = TokenRows<T>(a.query, b, h, count);
+        some.k = TokenRows<T>(a.key, b, h, count);
+        some.v = TokenRows<T>(a.value, b, h, count);
+        some.log_decay = from(factors.log_decay, first);
+        some.strength = from(factors.strength, first);
+        some.skip = from(factors.skip, h);
+        kernels::AdditiveRecurrenceStep(
+            some, states + first * StateSize(a),
+            RowsOfHeads<T>(output).Rows(first, count),
+            denominator.empty() ? nullptr : denominator.data<T>() + first);
+      });
+}
+
+template void AdditiveHeadsStep(const AdditiveHeads&,
+                                const TokenFactors<float>&, State*,
+                                const Tensor&, const Tensor&);
+template void AdditiveHeadsStep(const AdditiveHeads&,
+                                const TokenFactors<double>&, State*,
+                                const Tensor&, const Tensor&);
 
 void AdditiveHeadsBackward(const AdditiveHeads& a, const Tensor& saved,
                            const Tensor& d_output, const Tensor& d_denominator,

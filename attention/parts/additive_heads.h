@@ -44,11 +44,27 @@ std::unique_ptr<DenseState> NewAdditiveState(const Dims& dims, int64_t key_dim,
 
 // Writes the numerators (quotients) to output [batch, length, heads, value_dim]
 // and, with a normaliser, the denominators to denominator [batch, heads,
-// length]. state is advanced; null starts from zero. saved, if not null,
+// length] (of one token that continues from a state: unless that is empty).
+// state is advanced; null starts from zero. saved, if not null,
 // receives what the backward needs, in memory from arena.
 void AdditiveHeadsForward(const AdditiveHeads& a, State* state,
                           const Tensor& output, const Tensor& denominator,
                           Arena* arena, Tensor* saved);
+
+// Numbers for the token of each (batch, head), beside a.log_decay, which is not
+// used then; null: no decay, 1, and 0.
+template <typename T>
+struct TokenFactors {
+  const T* log_decay = nullptr;
+  const T* strength = nullptr;  // times what is written
+  const T* skip = nullptr;      // [heads]: times the value, added to the output
+};
+
+// The same for length 1, with a state and nothing to be saved.
+template <typename T>
+void AdditiveHeadsStep(const AdditiveHeads& a, const TokenFactors<T>& factors,
+                       State* state, const Tensor& output,
+                       const Tensor& denominator = Tensor());
 
 // Adds to the gradients of query, key and value (empty: unwanted), given those
 // of the numerators and the denominators (empty without a normaliser).

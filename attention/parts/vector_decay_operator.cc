@@ -8,6 +8,7 @@
 #include "attention/kernels/parallel.h"
 #include "attention/kernels/vector_decay_recurrence.h"
 #include "attention/parts/additive_heads.h"
+#include "attention/parts/one_token.h"
 
 namespace mneme {
 namespace {
@@ -30,6 +31,35 @@ kernels::VectorDecayRecurrence<T> OneHead(const OperatorCall& call,
   head.scale = static_cast<T>(scale);
   head.chunk = static_cast<size_t>(chunk);
   return head;
+}
+
+// One token of all heads.
+template <typename T>
+void Step(const OperatorCall& call, double scale) {
+  const int64_t heads = call.dims.heads;
+  T* const states =
+      static_cast<DenseState*>(call.state)->tensor().template data<T>();
+  kernels::VectorDecayRecurrence<T> all;
+  all.q = RowsOfHeads<T>(call.inputs[kQuery]);
+  all.k = RowsOfHeads<T>(call.inputs[kKey]);
+  all.v = RowsOfHeads<T>(call.inputs[kValue]);
+  all.log_decay = RowsOfHeads<T>(call.inputs[kDecay]);
+  all.scale = static_cast<T>(scale);
+  const kernels::MatrixView<T> o = RowsOfHeads<T>(call.output);
+  ForHeadRanges(
+      call.pool, call.dims.batch, heads,
+      [&](int64_t b, int64_t h, int64_t count) {
+        const int64_t first = b * heads + h;
+        kernels::VectorDecayRecurrence<T> some = all;
+        for (auto* rows : {&some.q, &some.k, &some.v, &some.log_decay}) {
+          *rows = rows->Rows(first, count);
+        }
+        if (call.inputs.size() > kBonus) {
+          some.bonus = call.inputs[kBonus].data<T>() + h * all.q.cols;
+        }
+        kernels::VectorDecayStep(some, states + first * all.q.cols * all.v.cols,
+                                 o.Rows(first, count));
+      });
 }
 
 int64_t SavedSize(const Dims& d, int64_t chunk) {
@@ -58,6 +88,11 @@ double VectorDecayOperator::Scale(const Dims& dims) const {
 
 absl::Status VectorDecayOperator::Forward(OperatorCall* call) const {
   const Dims& d = call->dims;
+  if (TakesOneToken(*call)) {
+    DispatchDType(call->output.dtype(),
+                  [&](auto zero) { Step<decltype(zero)>(*call, Scale(d)); });
+    return absl::OkStatus();
+  }
   const int64_t chunk = ChunkOf(call->form, d.length, chunk_);
   const int64_t state_size = d.key_dim * d.value_dim;
   Tensor saved;

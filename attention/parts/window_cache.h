@@ -43,6 +43,14 @@ class WindowCache : public State {
     return View<T>(values_, b, h);
   }
 
+  // The keys of all sequences and heads side by side, [held(), batch * kv_heads
+  // * key_dim], in the same order.
+  template <typename T>
+  kernels::MatrixView<const T> AllKeys() const {
+    const size_t cols = keys_.dim(1) * keys_.dim(2) * keys_.dim(3);
+    return {keys_.data<T>(), static_cast<size_t>(held()), cols};
+  }
+
   // What is remembered, oldest first, followed by new tokens: [batch, held() +
   // n, kv_heads, *] in the arena.
   Tensor KeysThen(const Tensor& keys, Arena* arena) const {

@@ -12,13 +12,16 @@
 // norm makes any positive scaling of a row immaterial, so the paper's three
 // numerical normalisers are not needed in exact arithmetic and are left out.
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
 #include "attention/kernels/rotary.h"
 #include "attention/parts/additive_heads.h"
+#include "attention/parts/one_token.h"
 #include "attention/parts/precision.h"
 #include "attention/parts/qkv_mixer.h"
 #include "attention/variant.h"
@@ -28,8 +31,18 @@ namespace {
 
 enum Input { kQuery, kKey, kValue };
 
+// The first are computed once: eight take as long as a step over one state.
 double LogDecay(int64_t head) {
-  return std::log1p(-std::exp2(-5.0 - static_cast<double>(head)));
+  const auto compute = [](int64_t h) {
+    return std::log1p(-std::exp2(-5.0 - static_cast<double>(h)));
+  };
+  static const std::vector<double> first = [&] {
+    std::vector<double> log_decays;
+    for (int64_t h = 0; h < 64; ++h) log_decays.push_back(compute(h));
+    return log_decays;
+  }();
+  return head < static_cast<int64_t>(first.size()) ? first[head]
+                                                   : compute(head);
 }
 
 class RetentionOperator : public Operator {
@@ -44,8 +57,18 @@ class RetentionOperator : public Operator {
   }
 
   absl::Status Forward(OperatorCall* call) const override {
+    if (TakesOneToken(*call)) {
+      DispatchDType(call->output.dtype(), [&](auto zero) {
+        using T = decltype(zero);
+        absl::InlinedVector<T, 16> log_decay(call->dims.batch * call->dims.heads);
+        FillLogDecay(*call, log_decay.data());
+        AdditiveHeadsStep<T>(Recurrence(*call), {log_decay.data()}, call->state,
+                             call->output);
+      });
+      return absl::OkStatus();
+    }
     Tensor states;
-    AdditiveHeadsForward(Recurrence(*call), call->state, call->output, Tensor(),
+    AdditiveHeadsForward(WithDecay(*call), call->state, call->output, Tensor(),
                          call->arena, call->keep ? &states : nullptr);
     if (call->keep) call->saved = {states};
     return absl::OkStatus();
@@ -53,7 +76,7 @@ class RetentionOperator : public Operator {
 
   absl::Status Backward(const OperatorCall& call, const Tensor& d_output,
                         absl::Span<const Tensor> d_inputs) const override {
-    AdditiveHeadsBackward(Recurrence(call), call.saved[0], d_output, Tensor(),
+    AdditiveHeadsBackward(WithDecay(call), call.saved[0], d_output, Tensor(),
                           d_inputs[kQuery], d_inputs[kKey], d_inputs[kValue],
                           Tensor());
     return absl::OkStatus();
@@ -121,15 +144,25 @@ class RetentionOperator : public Operator {
     a.chunk = ChunkOf(call.form, d.length, chunk_);
     a.bf16 = bf16_;
     a.pool = call.pool;
+    return a;
+  }
+
+  // [batch, heads, length]
+  template <typename T>
+  static void FillLogDecay(const OperatorCall& call, T* to) {
+    const Dims& d = call.dims;
+    for (int64_t i = 0; i < d.batch * d.heads; ++i) {
+      to = std::fill_n(to, d.length, static_cast<T>(LogDecay(i % d.heads)));
+    }
+  }
+
+  AdditiveHeads WithDecay(const OperatorCall& call) const {
+    const Dims& d = call.dims;
+    AdditiveHeads a = Recurrence(call);
     a.log_decay =
         Tensor(call.arena, a.query.dtype(), {d.batch, d.heads, d.length});
     DispatchDType(a.query.dtype(), [&](auto zero) {
-      using T = decltype(zero);
-      T* out = a.log_decay.data<T>();
-      for (int64_t i = 0; i < d.batch * d.heads; ++i) {
-        const T g = static_cast<T>(LogDecay(i % d.heads));
-        for (int64_t t = 0; t < d.length; ++t) *out++ = g;
-      }
+      FillLogDecay(call, a.log_decay.data<decltype(zero)>());
     });
     return a;
   }

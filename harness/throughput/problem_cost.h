@@ -16,7 +16,7 @@ namespace mneme {
 // Not of Phase::kTrain, as the others.
 double WorkingSet(const Problem& problem);
 
-// The operator's own count.
+// The operator's own count; in decode the mean of the tokens that are decoded.
 Cost CostOf(const Problem& problem);
 
 // LimitOf (limit.h) with the unit that computes the products at best: Mneme's

@@ -34,6 +34,17 @@ TEST_F(ProblemCostTest, DecodingTouchesTheState) {
   EXPECT_EQ(WorkingSet(Make(Phase::kDecode)), 2 * (2 * 8 * 3 * 4) * 4);
 }
 
+TEST_F(ProblemCostTest, DecodingCostsTheMeanOfItsTokens) {
+  Problem problem = Make(Phase::kDecode);
+  problem.dims.length = 192;  // three tokens are decoded
+  Dims next = problem.dims;
+  ++next.length;
+  const Cost second = op_->StepCost(next), mean = CostOf(problem);
+  EXPECT_DOUBLE_EQ(mean.flops, second.flops);
+  EXPECT_DOUBLE_EQ(mean.exps, second.exps);
+  EXPECT_DOUBLE_EQ(mean.bytes, second.bytes);
+}
+
 TEST_F(ProblemCostTest, DecodingGivesOneTokenASequence) {
   EXPECT_EQ(TokensOf(Make(Phase::kDecode)), 2);
   EXPECT_EQ(TokensOf(Make(Phase::kPrefill)), 16);
