@@ -58,23 +58,22 @@ Variable LongConvolution(Variable x, Variable filter, KeyValueCache* cache) {
   return tape->Record(std::move(y), {x, filter}, [=](const Tensor& d_y) {
     DispatchDType(d_y.dtype(), [&](auto zero) {
       using T = decltype(zero);
-      kernels::LongConvGradient<T> gradient(filter.value().Matrix<T>(),
-                                            /*direct=*/length);
       Tensor d_rows = tape->New(shape);
+      Tensor d_filter = tape->New(filter.value().shape());
+      std::vector<kernels::GradientSequence<T>> sequences;
       for (int64_t b = 0; b < batch; ++b) {
-        gradient.Sequence(SequenceOf<T>(x.value(), b), SequenceOf<T>(d_y, b),
-                          SequenceOf<T>(d_rows, b));
+        sequences.push_back({SequenceOf<T>(x.value(), b), SequenceOf<T>(d_y, b),
+                             SequenceOf<T>(d_rows, b)});
       }
+      kernels::LongConvGradient(filter.value().Matrix<T>(), /*direct=*/length,
+                                sequences, d_filter.Matrix<T>());
       if (x.needs_gradient()) {
         T* d_x = x.gradient().data<T>();
         kernels::Add(d_x, d_rows.data<T>(), d_x, d_rows.elements());
       }
       if (!filter.needs_gradient()) return;
-      const std::vector<double> d_filter = gradient.Filter();
       T* to = filter.gradient().data<T>();
-      for (size_t i = 0; i < d_filter.size(); ++i) {
-        to[i] += static_cast<T>(d_filter[i]);
-      }
+      kernels::Add(to, d_filter.data<T>(), to, d_filter.elements());
     });
   });
 }

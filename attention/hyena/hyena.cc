@@ -8,15 +8,14 @@
 // The filter h, a function of the position (implicit_filter.h), is the same
 // whatever the tokens say: it weighs distances, and contents meet in the gates
 // alone. Every channel has its own, however many heads: heads mean nothing
-// here. The bias is no more than a part of the filter's tap for the token
-// itself, and is computed as that.
+// here.
 //
 // kParallel convolves by transforms down to blocks of 64 tokens, kChunked down
 // to blocks of `chunk`, below which SIMD sums are faster; both are causal to
-// the last bit (kernels/fft_conv.h). Gradients may see everything: a sequence
-// longer than those blocks takes one transform of twice its length. kRecurrent
-// sums over all earlier tokens for each new one. There is no smaller exact
-// state: decoding remembers every z, so it grows like a cache of keys.
+// the last bit (kernels/fft_conv.h). Gradients of sequences longer than those
+// blocks are by transforms alone. kRecurrent sums over all earlier tokens for
+// each new one. There is no smaller exact state: decoding remembers every z, so
+// it grows like a cache of keys.
 //
 // The layer projects to x0, x1 and v, each through a short convolution of three
 // taps, and back; both projections and the short convolution have biases.
@@ -49,29 +48,14 @@ constexpr int64_t kShortTaps = 3;
 
 int64_t Taps(const Dims& d) { return d.own.at('S'); }
 
-// The first rows of one head's filter, with the bias in it.
+// One head's filter.
 template <typename T>
-class HeadFilter {
- public:
-  HeadFilter(const OperatorCall& call, int64_t head, int64_t rows)
-      : dim_(call.dims.value_dim), values_(rows * dim_) {
-    const int64_t first = head * dim_, stride = call.dims.heads * dim_;
-    const T* from = call.inputs[kFilter].data<T>() + first;
-    for (int64_t t = 0; t < rows; ++t) {
-      std::copy_n(from + t * stride, dim_, &values_[t * dim_]);
-    }
-    kernels::Add(values_.data(), call.inputs[kBias].data<T>() + first,
-                 values_.data(), dim_);
-  }
-
-  MatrixView<const T> view() const {
-    return {values_.data(), values_.size() / dim_, dim_};
-  }
-
- private:
-  size_t dim_;
-  std::vector<T> values_;
-};
+MatrixView<const T> HeadFilter(const OperatorCall& call, int64_t head) {
+  const Dims& d = call.dims;
+  return {call.inputs[kFilter].data<T>() + head * d.value_dim,
+          static_cast<size_t>(Taps(d)), static_cast<size_t>(d.value_dim),
+          static_cast<size_t>(d.heads * d.value_dim)};
+}
 
 class HyenaOperator : public Operator {
  public:
@@ -111,11 +95,15 @@ class HyenaOperator : public Operator {
       if (cache != nullptr) {
         cache->Append(gated, Tensor(dtype, gated.shape().WithLast(0)));
       }
-      Tensor sums = convolved;
-      sums.FillZero();
+      // The bias is a tap of its own.
+      ForEachToken(d, [&](int64_t first, int64_t channels) {
+        kernels::Multiply(call->inputs[kBias].data<T>(),
+                          gated.data<T>() + first, convolved.data<T>() + first,
+                          channels);
+      });
       // By head, so that all sequences share the transforms of its filter.
       kernels::ParallelFor(call->pool, d.heads, [&](size_t h, int) {
-        const HeadFilter<T> filter(*call, h, tokens);
+        const MatrixView<const T> filter = HeadFilter<T>(*call, h);
         std::vector<kernels::ConvSequence<T>> sequences;
         for (int64_t b = 0; b < d.batch; ++b) {
           const MatrixView<const T> x =
@@ -123,13 +111,13 @@ class HyenaOperator : public Operator {
           sequences.push_back({x, convolved.Sequence<T>(b, h)});
         }
         if (call->form != Form::kRecurrent) {
-          kernels::CausalFftConv(filter.view(), block, before, sequences);
+          kernels::CausalFftConv(filter, block, before, sequences);
           return;
         }
         for (const kernels::ConvSequence<T>& s : sequences) {
           for (int64_t t = 0; t < d.length; ++t) {
-            kernels::LongConv(s.x.Rows(0, before + t + 1), filter.view(),
-                              before + t, s.y.Rows(t, 1));
+            kernels::LongConv(s.x.Rows(0, before + t + 1), filter, before + t,
+                              s.y.Rows(t, 1));
           }
         }
       });
@@ -144,6 +132,9 @@ class HyenaOperator : public Operator {
     const Tensor d_convolved(call.arena, d_output.dtype(), d_output.shape());
     const Tensor d_gated(call.arena, d_output.dtype(), d_output.shape());
     const int64_t n = d_output.elements();
+    const int64_t channels = call.dims.heads * call.dims.value_dim;
+    const Tensor d_taps(call.arena, d_output.dtype(),
+                        {call.dims.length, channels});
     DispatchDType(d_output.dtype(), [&](auto zero) {
       using T = decltype(zero);
       const auto add_product = [&](const Tensor& d, const Tensor& factor,
@@ -156,7 +147,18 @@ class HyenaOperator : public Operator {
       kernels::Multiply(d_output.data<T>(), call.inputs[kRead].data<T>(),
                         d_convolved.data<T>(), n);
       kernels::ParallelFor(call.pool, call.dims.heads, [&](size_t h, int) {
-        HeadBackward<T>(call, h, d_convolved, d_gated, d_inputs);
+        HeadBackward<T>(call, h, d_convolved, d_gated, d_taps);
+      });
+      for (const Input to : {kFilter, kBias}) {
+        if (d_inputs[to].empty()) continue;
+        T* const d = d_inputs[to].data<T>();
+        const int64_t taps = to == kFilter ? call.dims.length : 1;
+        kernels::Add(d, d_taps.data<T>(), d, taps * channels);
+      }
+      ForEachToken(call.dims, [&](int64_t first, int64_t channels) {
+        kernels::MultiplyAdd(call.inputs[kBias].data<T>(),
+                             d_convolved.data<T>() + first,
+                             d_gated.data<T>() + first, channels);
       });
       add_product(d_gated, call.inputs[kValue], kWrite);
       add_product(d_gated, call.inputs[kWrite], kValue);
@@ -178,23 +180,23 @@ class HyenaOperator : public Operator {
     const double channels = static_cast<double>(d.heads) * d.value_dim;
     const size_t block = form == Form::kRecurrent ? d.length : Block(form);
     Cost cost;
-    // The bias joins the filter; then the convolution and two gates.
+    // The convolution, the bias (a product and a sum) and two gates.
     cost.flops =
-        channels * (1 + kernels::CausalFftConvFlops(d.length, block, d.batch) +
-                    2.0 * d.batch * d.length);
+        channels * (kernels::CausalFftConvFlops(d.length, block, d.batch) +
+                    4.0 * d.batch * d.length);
     cost.bytes =
         sizeof(float) * channels * (4.0 * d.batch * d.length + d.length + 1);
     return cost;
   }
 
-  // Two convolutions, and the gates' gradients.
+  // Two convolutions, and the gradients of the gates and past the bias.
   Cost BackwardCost(const Dims& d, Form form) const override {
     const double channels = static_cast<double>(d.heads) * d.value_dim;
     const size_t block = form == Form::kRecurrent ? d.length : Block(form);
     Cost cost = Operator::BackwardCost(d, form);
     cost.flops =
         channels * (kernels::LongConvGradientFlops(d.length, block, d.batch) +
-                    4.0 * d.batch * d.length);
+                    6.0 * d.batch * d.length);
     return cost;
   }
 
@@ -238,33 +240,32 @@ class HyenaOperator : public Operator {
     return form == Form::kParallel ? std::min(chunk_, kParallelBlock) : chunk_;
   }
 
-  // Writes d_gated and adds to the gradients of filter and bias.
+  // body(first, channels) for each token's channels in memory.
+  template <class Body>
+  static void ForEachToken(const Dims& d, const Body& body) {
+    const int64_t channels = d.heads * d.value_dim;
+    for (int64_t t = 0; t < d.batch * d.length; ++t) {
+      body(t * channels, channels);
+    }
+  }
+
+  // Writes what d_gated is without the bias, and a head's channels of the
+  // filter's gradient.
   template <typename T>
   void HeadBackward(const OperatorCall& call, int64_t h,
                     const Tensor& d_convolved, const Tensor& d_gated,
-                    absl::Span<const Tensor> d_inputs) const {
-    const int64_t length = call.dims.length, dim = call.dims.value_dim;
-    const int64_t first = h * dim, stride = call.dims.heads * dim;
-    const HeadFilter<T> filter(call, h, length);
-    kernels::LongConvGradient<T> gradient(
-        filter.view(),
-        call.form == Form::kRecurrent ? length : Block(call.form));
+                    const Tensor& d_taps) const {
+    const size_t length = call.dims.length, dim = call.dims.value_dim;
+    std::vector<kernels::GradientSequence<T>> sequences;
     for (int64_t b = 0; b < call.dims.batch; ++b) {
-      gradient.Sequence(call.saved[kGated].Sequence<T>(b, h),
-                        d_convolved.Sequence<T>(b, h),
-                        d_gated.Sequence<T>(b, h));
+      sequences.push_back({call.saved[kGated].Sequence<T>(b, h),
+                           d_convolved.Sequence<T>(b, h),
+                           d_gated.Sequence<T>(b, h)});
     }
-    const std::vector<double> d_filter = gradient.Filter();
-    const auto add_row = [&](int64_t t, const Tensor& to) {
-      T* row = to.data<T>() + t * stride + first;
-      for (int64_t c = 0; c < dim; ++c) {
-        row[c] += static_cast<T>(d_filter[t * dim + c]);
-      }
-    };
-    for (int64_t t = 0; t < length && !d_inputs[kFilter].empty(); ++t) {
-      add_row(t, d_inputs[kFilter]);
-    }
-    if (!d_inputs[kBias].empty()) add_row(0, d_inputs[kBias]);
+    kernels::LongConvGradient(
+        HeadFilter<T>(call, h).Rows(0, length),
+        call.form == Form::kRecurrent ? length : Block(call.form), sequences,
+        {d_taps.data<T>() + h * dim, length, dim, call.dims.heads * dim});
   }
 
   int64_t chunk_;

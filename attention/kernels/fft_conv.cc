@@ -4,52 +4,35 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 
+#include "attention/kernels/channel_panel.h"
 #include "attention/kernels/long_conv.h"
 
 namespace mneme::kernels {
 namespace {
 
-// Channels that are copied next to each other, a cache line of float, as rows
-// far apart are slow to read and compete for cache sets; and those of them that
-// go through all transforms together, a vector, so that the spectra of some
-// 10,000 rows fit the cache.
-constexpr size_t kPanel = 16, kTransformed = 8;
+// Blocks that a level joins to one of the next level: so few that what belongs
+// to them fits the cache, so many that there are few levels.
+constexpr size_t kFan = 16;
 
-template <typename E>
-MatrixView<E> Columns(MatrixView<E> x, size_t first, size_t count) {
-  return {x.data + first, x.rows, count, x.stride};
-}
-
-// A matrix in memory of its own, zero at first.
+// What a thread computes in. It is kept: to get the pages of memory that is
+// allocated anew in every call takes longer than to compute in them.
 template <typename T>
-class OwnMatrix {
- public:
-  OwnMatrix(size_t rows, size_t cols)
-      : values_(rows * cols), view_(values_.data(), rows, cols) {}
-  MatrixView<T> view() { return view_; }
-  MatrixView<const T> constant() const { return view_; }
-  const std::vector<T>& values() const { return values_; }
-
- private:
-  std::vector<T> values_;
-  MatrixView<T> view_;
+struct Workspace {
+  // Of a panel's channels; y of its sums, or d_y backwards.
+  OwnMatrix<T> h, x, y, result;
+  OwnMatrix<double> sum;
+  // Transforms of each level's filter (or of h and of x), of a sequence's
+  // blocks, and of sums of their products.
+  std::vector<std::vector<Spectra<T>>> filters;
+  std::vector<Spectra<T>> blocks, sums;
 };
 
-// to = from, of which there are at least as many rows.
 template <typename T>
-void Copy(MatrixView<const T> from, MatrixView<T> to) {
-  for (size_t r = 0; r < to.rows; ++r) {
-    std::copy_n(from.row(r), to.cols, to.row(r));
-  }
-}
-
-// to's rows are from's, last row first.
-template <typename T>
-void Reverse(MatrixView<const T> from, MatrixView<T> to) {
-  for (size_t r = 0; r < from.rows; ++r) {
-    std::copy_n(from.row(from.rows - 1 - r), from.cols, to.row(r));
-  }
+Workspace<T>* ThreadWorkspace() {
+  thread_local Workspace<T> workspace;
+  return &workspace;
 }
 
 // Textbook work of a real transform.
@@ -58,43 +41,116 @@ double FftFlops(double size) { return 2.5 * size * std::log2(size); }
 // Of sums over what comes before each of n rows.
 double DirectFlops(double n) { return n * (n + 1); }
 
-size_t Blocks(size_t rows, size_t leaf) { return (rows + leaf - 1) / leaf; }
+size_t Blocks(size_t rows, size_t size) { return (rows + size - 1) / size; }
 
-// What blocks give to themselves.
+// Sizes of the blocks that sequences of some rows are taken in: of the leaves,
+// of what the first level joins, and so on.
+std::vector<size_t> LevelBlocks(size_t rows, size_t leaf) {
+  std::vector<size_t> result;
+  for (size_t size = leaf; size < rows; size *= kFan) result.push_back(size);
+  return result;
+}
+
+// Transforms of `rows` rows, as far as there are so many, and of those that
+// begin `step` rows later each time.
 template <typename T>
-void AddOwnBlocks(MatrixView<const T> h, size_t leaf, MatrixView<const T> x,
-                  size_t first, MatrixView<T> y) {
-  for (size_t begin = first / leaf * leaf; begin < x.rows; begin += leaf) {
-    const size_t end = std::min(begin + leaf, x.rows);
-    const size_t from = std::max(begin, first);
-    LongConv(x.Rows(begin, end - begin), h, from - begin,
-             y.Rows(from - first, end - from));
+void TransformBlocks(const LongFft<T>& fft, MatrixView<const T> x, size_t rows,
+                     size_t step, size_t count,
+                     std::vector<Spectra<T>>* result) {
+  if (result->size() < count) result->resize(count);
+  for (size_t i = 0; i < count; ++i) {
+    const size_t begin = i * step, end = std::min(begin + rows, x.rows);
+    fft.Transform(x.Rows(begin, end - begin), &(*result)[i]);
   }
 }
 
-// What earlier blocks give to rows [first, end) of some channels.
+// The causal convolution of sequences of some rows with a panel of the filter.
 template <typename T>
-void AddEarlierBlocks(const LongFft& fft, size_t leaf,
-                      const std::vector<Spectra>& filter, MatrixView<const T> x,
-                      size_t first, MatrixView<T> y,
-                      std::vector<Spectra>* blocks,
-                      std::vector<Spectra>* sums) {
-  const size_t earlier = filter.size();
-  blocks->resize(earlier);
-  for (size_t j = 0; j < earlier; ++j) {
-    fft.Transform(x.Rows(j * leaf, leaf), &(*blocks)[j]);
+class PanelConv {
+ public:
+  PanelConv(size_t rows, size_t leaf, size_t first)
+      : sizes_(LevelBlocks(rows, leaf)),
+        rows_(rows),
+        first_(first),
+        work_(ThreadWorkspace<T>()) {
+    for (const size_t size : sizes_) {
+      ffts_.push_back(std::make_unique<LongFft<T>>(FftSize(2 * size)));
+    }
+    if (work_->filters.size() < sizes_.size()) {
+      work_->filters.resize(sizes_.size());
+    }
   }
-  const size_t from_block = std::max<size_t>(1, first / leaf);
-  fft.Convolve(filter, *blocks, from_block, earlier, sums);
-  for (size_t i = from_block; i <= earlier; ++i) {
-    const size_t begin = i * leaf, from = std::max(begin, first);
-    const size_t end = std::min(begin + leaf, x.rows);
-    // Of the 3 leaf - 1 rows of the product those wrap around that no one asks
-    // for: the last ones, onto the first.
-    fft.AddInverse((*sums)[i - from_block], leaf + from - begin,
-                   y.Rows(from - first, end - from));
+
+  void SetFilter(MatrixView<const T> h) {
+    taps_ = Columns(work_->h.Resize(rows_, kPanel<T>), 0, h.cols);
+    Copy(h, 0, rows_, taps_);
+    for (size_t level = 0; level < sizes_.size(); ++level) {
+      const size_t size = sizes_[level];
+      TransformBlocks<T>(*ffts_[level], taps_, 2 * size, size,
+                         std::min(Blocks(rows_, size), kFan) - 1,
+                         &work_->filters[level]);
+    }
   }
-}
+
+  void Add(MatrixView<const T> x, MatrixView<T> y) {
+    from_ = x;
+    x_ = Columns(work_->x.Resize(rows_, kPanel<T>), 0, x.cols);
+    y_ = Columns(work_->y.Resize(rows_ - first_, kPanel<T>), 0, x.cols);
+    AddWithin(sizes_.size(), 0, rows_);
+    AddRows<T>(y_, y);
+  }
+
+ private:
+  // What rows [begin, end) give to one another, a block of the given level or
+  // what there is of it.
+  void AddWithin(size_t level, size_t begin, size_t end) {
+    if (level == 0) return AddDirectly(begin, end);
+    const size_t size = sizes_[level - 1];
+    for (size_t b = begin; b < end; b += size) {
+      AddWithin(level - 1, b, std::min(b + size, end));
+    }
+    if (end > first_ && end - begin > size) AddEarlier(level - 1, begin, end);
+  }
+
+  void AddDirectly(size_t begin, size_t end) {
+    Copy(from_, begin, end, x_);
+    if (end <= first_) return;
+    const size_t from = std::max(begin, first_);
+    const MatrixView<T> y = Rows(y_, from - first_, end - first_);
+    Clear(y);
+    LongConv(Rows(x_, begin, end), taps_, from - begin, y);
+  }
+
+  // What earlier blocks of one level give to later ones.
+  void AddEarlier(size_t level, size_t begin, size_t end) {
+    const size_t size = sizes_[level];
+    const LongFft<T>& fft = *ffts_[level];
+    std::vector<Spectra<T>>&blocks = work_->blocks, &sums = work_->sums;
+    const size_t earlier = Blocks(end - begin, size) - 1;
+    TransformBlocks<T>(fft, Rows(x_, begin, end), size, size, earlier, &blocks);
+    const size_t from_block =
+        std::max<size_t>(1, (std::max(first_, begin) - begin) / size);
+    fft.Convolve(work_->filters[level], blocks, from_block, earlier, &sums);
+    for (size_t i = from_block; i <= earlier; ++i) {
+      const size_t b = begin + i * size, from = std::max(b, first_);
+      // Of the 3 size - 1 rows of the product those wrap around that no one
+      // asks for: the last ones, onto the first.
+      fft.AddInverse(sums[i - from_block], size + from - b,
+                     Rows(y_, from - first_, std::min(b + size, end) - first_));
+    }
+  }
+
+  static MatrixView<T> Rows(MatrixView<T> x, size_t begin, size_t end) {
+    return x.Rows(begin, end - begin);
+  }
+
+  const std::vector<size_t> sizes_;
+  const size_t rows_, first_;
+  std::vector<std::unique_ptr<LongFft<T>>> ffts_;
+  Workspace<T>* const work_;
+  MatrixView<const T> from_;
+  MatrixView<T> taps_, x_, y_;
+};
 
 template <typename T>
 void Convolve(MatrixView<const T> h, size_t leaf, size_t first,
@@ -106,42 +162,120 @@ void Convolve(MatrixView<const T> h, size_t leaf, size_t first,
     for (const ConvSequence<T>& s : sequences) LongConv(s.x, h, first, s.y);
     return;
   }
-  const LongFft fft(FftSize(2 * leaf));
-  std::vector<Spectra> blocks, sums;
-  std::vector<std::vector<Spectra>> filters(kPanel / kTransformed);
-  OwnMatrix<T> own_taps(std::min(h.rows, rows + leaf), kPanel);
-  OwnMatrix<T> own_x(rows, kPanel), own_y(rows - first, kPanel);
-  for (size_t channel = 0; channel < h.cols; channel += kPanel) {
-    const size_t count = std::min(kPanel, h.cols - channel);
-    // body(i, first, n) for the i-th few of them.
-    const auto for_each_few = [count](const auto& body) {
-      for (size_t c = 0; c < count; c += kTransformed) {
-        body(c / kTransformed, c, std::min(kTransformed, count - c));
-      }
-    };
-    const MatrixView<T> taps = Columns(own_taps.view(), 0, count);
-    const MatrixView<T> x = Columns(own_x.view(), 0, count);
-    const MatrixView<T> y = Columns(own_y.view(), 0, count);
-    Copy(Columns(h, channel, count), taps);
-    for_each_few([&](size_t i, size_t c, size_t n) {
-      filters[i].resize(Blocks(rows, leaf) - 1);
-      for (size_t p = 0; p < filters[i].size(); ++p) {
-        const size_t begin = p * leaf;
-        const size_t end = std::min(begin + 2 * leaf, taps.rows);
-        fft.Transform(Columns<const T>(taps.Rows(begin, end - begin), c, n),
-                      &filters[i][p]);
-      }
-    });
+  PanelConv<T> conv(rows, leaf, first);
+  for (size_t c = 0; c < h.cols; c += kPanel<T>) {
+    const size_t count = std::min(kPanel<T>, h.cols - c);
+    conv.SetFilter(Columns(h, c, count));
     for (const ConvSequence<T>& s : sequences) {
-      Copy(Columns(s.x, channel, count), x);
-      Copy(Columns(MatrixView<const T>(s.y), channel, count), y);
-      AddOwnBlocks<T>(taps, leaf, x, first, y);
-      for_each_few([&](size_t i, size_t c, size_t n) {
-        AddEarlierBlocks<T>(fft, leaf, filters[i], Columns(x, c, n), first,
-                            Columns(y, c, n), &blocks, &sums);
-      });
-      Copy(MatrixView<const T>(y), Columns(s.y, channel, count));
+      conv.Add(Columns(s.x, c, count), Columns(s.y, c, count));
     }
+  }
+}
+
+// Rows of the blocks that gradients are taken in: so few blocks as kFan at
+// most, of a power of four, whose transforms are the fastest.
+size_t GradientBlock(size_t rows) {
+  size_t size = 1;
+  while (size * kFan < rows) size *= 4;
+  return size;
+}
+
+// Gradients of a panel's channels. All that is by d_y is backwards.
+template <typename T>
+class PanelGradient {
+ public:
+  // Of so many sequences.
+  PanelGradient(size_t rows, size_t direct, size_t sequences)
+      : rows_(rows),
+        size_(GradientBlock(rows)),
+        alone_(sequences == 1),
+        work_(ThreadWorkspace<T>()) {
+    if (rows > direct) fft_ = std::make_unique<LongFft<T>>(FftSize(2 * size_));
+    if (work_->filters.size() < 2) work_->filters.resize(2);
+  }
+
+  void SetFilter(MatrixView<const T> h) {
+    taps_ = Panel(&work_->h, h.cols);
+    d_y_ = Panel(&work_->y, h.cols);
+    result_ = Panel(&work_->result, h.cols);
+    sum_ = Panel(&work_->sum, h.cols);
+    Copy(h, 0, rows_, taps_);
+    Transform(taps_, &work_->filters[0]);
+    if (!alone_) Clear(sum_);
+  }
+
+  // The next sequence.
+  void Add(MatrixView<const T> from, MatrixView<const T> d_y,
+           MatrixView<T> d_x) {
+    Reverse(d_y, d_y_);
+    Transform(d_y_, &work_->blocks);
+    ConvolveWith(taps_, work_->filters[0]);
+    Reverse(MatrixView<const T>(result_), d_x);
+    const MatrixView<T> x = Panel(&work_->x, from.cols);
+    Copy(from, 0, rows_, x);
+    Transform(x, &work_->filters[1]);
+    ConvolveWith(x, work_->filters[1]);
+    for (size_t t = 0; t < rows_ && !alone_; ++t) {
+      for (size_t c = 0; c < x.cols; ++c) sum_(t, c) += result_(t, c);
+    }
+  }
+
+  // After the last one.
+  void Filter(MatrixView<T> d_h) const {
+    if (alone_) return Reverse(MatrixView<const T>(result_), d_h);
+    for (size_t t = 0; t < rows_; ++t) {
+      for (size_t c = 0; c < d_h.cols; ++c) {
+        d_h(t, c) = static_cast<T>(sum_(rows_ - 1 - t, c));
+      }
+    }
+  }
+
+ private:
+  template <typename E>
+  MatrixView<E> Panel(OwnMatrix<E>* matrix, size_t columns) const {
+    return Columns(matrix->Resize(rows_, kPanel<T>), 0, columns);
+  }
+
+  void Transform(MatrixView<const T> x, std::vector<Spectra<T>>* to) const {
+    if (fft_ == nullptr) return;
+    TransformBlocks(*fft_, x, size_, size_, Blocks(rows_, size_), to);
+  }
+
+  // result_ = d_y_ convolved with x, which have these transforms.
+  void ConvolveWith(MatrixView<const T> x,
+                    const std::vector<Spectra<T>>& transforms) const {
+    Clear(result_);
+    if (fft_ == nullptr) return LongConv(d_y_, x, 0, result_);
+    const size_t blocks = Blocks(rows_, size_);
+    fft_->Convolve(transforms, work_->blocks, 1, blocks, &work_->sums);
+    for (size_t i = 0; i < blocks; ++i) {
+      const size_t begin = i * size_;
+      fft_->AddInverse(work_->sums[i], 0,
+                       result_.Rows(begin, std::min(2 * size_, rows_ - begin)));
+    }
+  }
+
+  const size_t rows_, size_;
+  const bool alone_;
+  std::unique_ptr<LongFft<T>> fft_;
+  Workspace<T>* const work_;
+  MatrixView<T> taps_, d_y_, result_;
+  MatrixView<double> sum_;
+};
+
+template <typename T>
+void Gradient(MatrixView<const T> h, size_t direct,
+              const std::vector<GradientSequence<T>>& sequences,
+              MatrixView<T> d_h) {
+  PanelGradient<T> gradient(h.rows, direct, sequences.size());
+  for (size_t c = 0; c < h.cols; c += kPanel<T>) {
+    const size_t count = std::min(kPanel<T>, h.cols - c);
+    gradient.SetFilter(Columns(h, c, count));
+    for (const GradientSequence<T>& s : sequences) {
+      gradient.Add(Columns(s.x, c, count), Columns(s.d_y, c, count),
+                   Columns(s.d_x, c, count));
+    }
+    gradient.Filter(Columns(d_h, c, count));
   }
 }
 
@@ -156,65 +290,46 @@ void CausalFftConv(MatrixView<const double> h, size_t leaf, size_t first,
   Convolve(h, leaf, first, sequences);
 }
 
-template <typename T>
-LongConvGradient<T>::LongConvGradient(MatrixView<const T> h, size_t direct)
-    : h_(h), d_h_(h.rows * h.cols) {
-  if (h.rows <= direct) return;
-  fft_ = std::make_unique<LongFft>(FftSize(2 * h.rows));
-  fft_->Transform(h, &filter_);
+void LongConvGradient(MatrixView<const float> h, size_t direct,
+                      const std::vector<GradientSequence<float>>& sequences,
+                      MatrixView<float> d_h) {
+  Gradient(h, direct, sequences, d_h);
 }
-
-template <typename T>
-void LongConvGradient<T>::Sequence(MatrixView<const T> x,
-                                   MatrixView<const T> d_y, MatrixView<T> d_x) {
-  OwnMatrix<T> backwards(h_.rows, h_.cols), result(h_.rows, h_.cols);
-  Reverse(d_y, backwards.view());
-  if (fft_ == nullptr) {
-    LongConv(backwards.constant(), h_, 0, result.view());
-    OwnMatrix<T> part(h_.rows, h_.cols);
-    LongConv(x, backwards.constant(), 0, part.view());
-    for (size_t i = 0; i < d_h_.size(); ++i) d_h_[i] += part.values()[i];
-  } else {
-    Spectra bins, of_x, product;
-    fft_->Transform(backwards.constant(), &bins);
-    fft_->Transform(x, &of_x);
-    fft_->MultiplyAdd(bins, filter_, &product);
-    fft_->AddInverse(product, 0, result.view());
-    fft_->MultiplyAdd(bins, of_x, &sum_);
-  }
-  Reverse(result.constant(), d_x);
+void LongConvGradient(MatrixView<const double> h, size_t direct,
+                      const std::vector<GradientSequence<double>>& sequences,
+                      MatrixView<double> d_h) {
+  Gradient(h, direct, sequences, d_h);
 }
-
-template <typename T>
-std::vector<double> LongConvGradient<T>::Filter() const {
-  OwnMatrix<double> backwards(h_.rows, h_.cols), d_h(h_.rows, h_.cols);
-  std::copy(d_h_.begin(), d_h_.end(), backwards.view().data);
-  if (!sum_.empty()) fft_->AddInverse(sum_, 0, backwards.view());
-  Reverse(backwards.constant(), d_h.view());
-  return d_h.values();
-}
-
-template class LongConvGradient<float>;
-template class LongConvGradient<double>;
 
 double CausalFftConvFlops(size_t rows, size_t leaf, size_t sequences) {
   if (rows <= leaf) return sequences * DirectFlops(rows);
-  const double earlier = Blocks(rows, leaf) - 1, size = FftSize(2 * leaf);
-  // Transforms there and back, and four multiply-adds for each bin of each pair
-  // of blocks.
-  const double products = earlier * (earlier + 1) / 2 * 4 * size;
-  return earlier * FftFlops(size) +
-         sequences *
-             (earlier * DirectFlops(leaf) + DirectFlops(rows - earlier * leaf) +
-              2 * earlier * FftFlops(size) + products);
+  const double leaves = Blocks(rows, leaf) - 1;
+  double of_filter = 0;
+  double of_sequence =
+      leaves * DirectFlops(leaf) + DirectFlops(rows - leaves * leaf);
+  for (const size_t size : LevelBlocks(rows, leaf)) {
+    const double transform = FftFlops(FftSize(2 * size));
+    of_filter += (std::min(Blocks(rows, size), kFan) - 1) * transform;
+    for (size_t begin = 0; begin < rows; begin += size * kFan) {
+      const double earlier =
+          Blocks(std::min(size * kFan, rows - begin), size) - 1;
+      // Transforms there and back, and four multiply-adds for each bin of each
+      // pair of blocks.
+      of_sequence += 2 * earlier * transform +
+                     earlier * (earlier + 1) / 2 * 4 * FftSize(2 * size);
+    }
+  }
+  return of_filter + sequences * of_sequence;
 }
 
 double LongConvGradientFlops(size_t rows, size_t direct, size_t sequences) {
   if (rows <= direct) return sequences * 2 * DirectFlops(rows);
-  const double size = FftSize(2 * rows);
-  // The filter there and its gradient back; of a sequence two there and one
-  // back, and two products.
-  return 2 * FftFlops(size) + sequences * (3 * FftFlops(size) + 2 * 4 * size);
+  const double block = GradientBlock(rows), size = FftSize(2 * block);
+  const double blocks = Blocks(rows, block),
+               transforms = blocks * FftFlops(size);
+  // The filter there; of a sequence two there, two back, and products.
+  return transforms + sequences * (4 * transforms +
+                                   2 * blocks * (blocks + 1) / 2 * 4 * size);
 }
 
 }  // namespace mneme::kernels

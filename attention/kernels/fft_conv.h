@@ -25,15 +25,18 @@ struct ConvSequence {
 
 // Causal convolution with one filter, y[t] += sum_{s <= t} h[t - s] x[s], by
 // transforms of which none spans an output and its future. A sequence is taken
-// in blocks of `leaf` rows, the filter in overlapping ones of twice that:
+// in blocks of `leaf` rows, which are convolved directly. Then every so many
+// blocks are joined to a larger one, within which earlier ones give to later
+// ones,
 //
-//   y_i = direct(x_i) + inverse(sum_{j < i} transform(x_j) transform(h_{i-j})),
+//   y_i += inverse(sum_{j < i} transform(x_j) transform(h_{i-j})),
 //
-// with h_p = taps [(p - 1) leaf, (p + 1) leaf): all transforms are of one size,
-// small enough for the cache, and as many as there are blocks (uniformly
-// partitioned convolution). Where one transform of the whole would let a
-// token's rounding errors, or a NaN, reach the tokens before it, this is causal
-// to the last bit. Blocks are convolved directly.
+// with h_p = taps [(p - 1) n, (p + 1) n) for blocks of n rows (uniformly
+// partitioned convolution); and again with those, until one block is left. A
+// level's transforms are of one size and as many as it has blocks, so that the
+// work grows almost like that of one transform of the whole. Where that would
+// let a token's rounding errors, or a NaN, reach the tokens before it, this is
+// causal to the last bit.
 //
 // All sequences have the same number of rows, and h [at least so many,
 // channels]. leaf >= 1. The filter is transformed once for all of them.
@@ -42,32 +45,24 @@ void CausalFftConv(MatrixView<const float> h, size_t leaf, size_t first,
 void CausalFftConv(MatrixView<const double> h, size_t leaf, size_t first,
                    const std::vector<ConvSequence<double>>& sequences);
 
-// Gradients of y[t] = sum_{s <= t} h[t - s] x[s] for one filter and one
-// sequence after another, as convolutions of rows in reverse order
-// (long_conv.h). They may see everything: beyond `direct` rows it takes one
-// transform of twice the length. Not thread-safe.
 template <typename T>
-class LongConvGradient {
- public:
-  // h [length, channels], where every sequence has this length, must outlive
-  // this.
-  LongConvGradient(MatrixView<const T> h, size_t direct);
-
-  // Writes d_x [length, channels] and keeps what d_y gives to the filter.
-  void Sequence(MatrixView<const T> x, MatrixView<const T> d_y,
-                MatrixView<T> d_x);
-
-  // The gradient by h, row by row: of all sequences in their order, each summed
-  // by itself and all together in float64.
-  std::vector<double> Filter() const;
-
- private:
-  MatrixView<const T> h_;
-  std::vector<double> d_h_;  // of direct sums, rows in reverse order
-  // Of transforms.
-  std::unique_ptr<LongFft> fft_;
-  Spectra filter_, sum_;
+struct GradientSequence {
+  MatrixView<const T> x, d_y;  // [length, channels]
+  MatrixView<T> d_x;           // is written
 };
+
+// Gradients of y[t] = sum_{s <= t} h[t - s] x[s], as convolutions of rows in
+// reverse order (long_conv.h), for h [length, channels] and all sequences.
+// Writes that by h [length, channels]: each sequence is summed by itself, and
+// all together in float64 in their order. They may see everything: beyond
+// `direct` rows they are taken in blocks of one size, all pairs of which are
+// convolved by transforms.
+void LongConvGradient(MatrixView<const float> h, size_t direct,
+                      const std::vector<GradientSequence<float>>& sequences,
+                      MatrixView<float> d_h);
+void LongConvGradient(MatrixView<const double> h, size_t direct,
+                      const std::vector<GradientSequence<double>>& sequences,
+                      MatrixView<double> d_h);
 
 // FLOPs a channel of CausalFftConv on all of `rows` rows of as many
 // sequences, with the transforms of the filter, which they share.

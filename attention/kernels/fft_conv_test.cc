@@ -53,9 +53,10 @@ TYPED_TEST(FftConvTest, BlocksMatchTheDefinition) {
   using T = TypeParam;
   using Matrix = TestMatrix<T>;
   ForEachSimdTarget([] {
-    for (const size_t channels : {2, 21}) {
+    for (const size_t channels : {2, 21, 35}) {
       for (const size_t leaf : {1, 2, 3, 8, 64}) {
-        for (const size_t length : {0, 1, 2, 3, 8, 9, 16, 17, 31, 100, 129}) {
+        for (const size_t length :
+             {0, 1, 2, 3, 8, 9, 16, 17, 31, 100, 129, 300}) {
           SCOPED_TRACE(testing::Message() << "leaf " << leaf << " length "
                                           << length << " of " << channels);
           const Matrix x = Matrix::Random(length, channels, 2, 1);
@@ -93,9 +94,9 @@ TYPED_TEST(FftConvTest, BlocksAreCausalToTheLastBit) {
   constexpr size_t kLength = 50, kChannels = 2;
   const Matrix x = Matrix::Random(kLength, kChannels, 0, 1);
   const Matrix h = Matrix::Random(kLength, kChannels, 0, 2);
-  ForEachSimdTarget([&] {
+  const auto check = [&](size_t leaf) {
     Matrix y(kLength, kChannels, 0);
-    Convolve(h, 4, 0, x, &y);
+    Convolve(h, leaf, 0, x, &y);
     const Doubles all = y.template Values<double>();
     for (size_t cut = 1; cut < kLength; cut += 3) {
       for (const T future : {T{1000}, std::numeric_limits<T>::quiet_NaN()}) {
@@ -104,13 +105,17 @@ TYPED_TEST(FftConvTest, BlocksAreCausalToTheLastBit) {
           std::fill_n(changed.view().row(t), kChannels, future);
         }
         Matrix other(kLength, kChannels, 0);
-        Convolve(h, 4, 0, changed, &other);
+        Convolve(h, leaf, 0, changed, &other);
         const Doubles actual = other.template Values<double>();
         EXPECT_TRUE(std::equal(all.begin(), all.begin() + cut * kChannels,
                                actual.begin()))
             << cut;
       }
     }
+  };
+  ForEachSimdTarget([&] {
+    check(4);
+    check(1);  // two levels
   });
 }
 
@@ -118,20 +123,21 @@ TYPED_TEST(FftConvTest, GradientsMatchCentralDifferences) {
   using T = TypeParam;
   using Matrix = TestMatrix<T>;
   using Wide = TestMatrix<double>;
-  constexpr size_t kChannels = 2, kSequences = 3;
-  for (const size_t length : {1, 2, 5, 12}) {
-    const size_t n = length * kChannels;
-    const Matrix h = Matrix::Random(length, kChannels, 1, 1);
+  constexpr size_t kSequences = 3;
+  // The longest ones in blocks of several rows, the others in several panels.
+  for (const size_t length : {1, 2, 5, 12, 37}) {
+    const size_t channels = length > 12 ? 2 : 35, n = length * channels;
+    const Matrix h = Matrix::Random(length, channels, 1, 1);
     // All sequences' inputs one after the other, and likewise d_y.
-    const Matrix x = Matrix::Random(kSequences * length, kChannels, 2, 2);
-    const Matrix d_y = Matrix::Random(kSequences * length, kChannels, 0, 3);
+    const Matrix x = Matrix::Random(kSequences * length, channels, 2, 2);
+    const Matrix d_y = Matrix::Random(kSequences * length, channels, 0, 3);
     Doubles wide_x = x.template Values<double>();
     Doubles wide_h = h.template Values<double>();
     const Doubles seed = d_y.template Values<double>();
     const auto loss = [&] {
       double sum = 0;
       for (size_t i = 0; i < kSequences; ++i) {
-        Wide a(length, kChannels, 0), b(length, kChannels, 0);
+        Wide a(length, channels, 0), b(length, channels, 0);
         std::copy_n(wide_x.begin() + i * n, n, a.view().data);
         std::copy_n(wide_h.begin(), n, b.view().data);
         const Doubles y = Oracle(a, b);
@@ -144,16 +150,19 @@ TYPED_TEST(FftConvTest, GradientsMatchCentralDifferences) {
     for (const size_t direct : {0, 100}) {
       SCOPED_TRACE(testing::Message() << "length " << length << ", directly up "
                                       << "to " << direct);
-      LongConvGradient<T> gradient(h.view(), direct);
-      Matrix actual(kSequences * length, kChannels, 4, 7);
+      Matrix actual(kSequences * length, channels, 4, 7);
+      std::vector<GradientSequence<T>> sequences;
       for (size_t i = 0; i < kSequences; ++i) {
-        gradient.Sequence(x.view().Rows(i * length, length),
-                          d_y.view().Rows(i * length, length),
-                          actual.view().Rows(i * length, length));
+        sequences.push_back({x.view().Rows(i * length, length),
+                             d_y.view().Rows(i * length, length),
+                             actual.view().Rows(i * length, length)});
       }
+      Matrix actual_h(length, channels, 5, 7);
+      LongConvGradient(h.view(), direct, sequences, actual_h.view());
       ExpectNear(d_x, actual.Values(), 1e-3, 1e-5, "d_x");
       EXPECT_TRUE(actual.GapsIntact());
-      ExpectNear(d_h, gradient.Filter(), 1e-3, 1e-5, "d_h");
+      ExpectNear(d_h, actual_h.Values(), 1e-3, 1e-5, "d_h");
+      EXPECT_TRUE(actual_h.GapsIntact());
     }
   }
 }
@@ -187,15 +196,22 @@ TEST(FftConv, FlopsOfShortAndLongSequences) {
   constexpr double kEight = 2.5 * 8 * 3;
   EXPECT_EQ(CausalFftConvFlops(11, 3, 1),
             3 * 12 + 6 + 3 * 3 * kEight + 6 * 4 * 8);
+  // 17 rows: 15 pairs within the first 16 of them and none after, and those of
+  // one block of 16 with the last row.
+  constexpr double kFour = 2.5 * 4 * 2;  // the smallest
+  EXPECT_EQ(CausalFftConvFlops(17, 1, 1), 17 * 2 + 3 * 15 * kFour +
+                                              15 * 16 / 2 * 4 * 4 +
+                                              3 * 2.5 * 32 * 5 + 4 * 32);
   EXPECT_LT(CausalFftConvFlops(65536, 64, 1),
             CausalFftConvFlops(65536, 1 << 20, 1));
 }
 
 TEST(FftConv, FlopsOfTheGradient) {
   EXPECT_EQ(LongConvGradientFlops(5, 8, 4), 4 * 2 * 30);
-  constexpr double kTransform = 2.5 * 8 * 3;  // of 4 rows and as many zeros
+  // Four blocks of a row, and 10 pairs of them.
+  constexpr double kTransform = 2.5 * 4 * 2;
   EXPECT_EQ(LongConvGradientFlops(4, 2, 3),
-            2 * kTransform + 3 * (3 * kTransform + 2 * 32));
+            4 * kTransform + 3 * (4 * 4 * kTransform + 2 * 10 * 4 * 4));
 }
 
 }  // namespace

@@ -6,18 +6,21 @@
 #include <cmath>
 #include <complex>
 #include <cstddef>
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <new>
 #include <type_traits>
-#include <utility>
 #include <vector>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "attention/kernels/long_fft.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 // After foreach_target.h, because they are included once for each target.
+#include "attention/kernels/kissfft-inl.h"
 #include "attention/kernels/lanes-inl.h"
 #include "attention/kernels/staged_tile-inl.h"
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -26,332 +29,229 @@ namespace HWY_NAMESPACE {
 namespace fft {
 namespace hn = hwy::HWY_NAMESPACE;
 
-using D = hn::ScalableTag<double>;
-using V = hn::VFromD<D>;
-
-// A vector as a number, for kissfft. What it makes of integers and of the
-// angles of its twiddle factors is the same in all lanes.
-struct Number {
-  V v;
-
-  Number() = default;
-  Number(V vector) : v(vector) {}           // NOLINT: implicit, like a
-  Number(double x) : v(hn::Set(D(), x)) {}  // NOLINT: number's
-  double First() const { return hn::GetLane(v); }
-};
-
-HWY_INLINE Number operator+(const Number& a, const Number& b) {
-  return hn::Add(a.v, b.v);
-}
-HWY_INLINE Number operator-(const Number& a, const Number& b) {
-  return hn::Sub(a.v, b.v);
-}
-HWY_INLINE Number operator*(const Number& a, const Number& b) {
-  return hn::Mul(a.v, b.v);
-}
-HWY_INLINE Number operator/(const Number& a, const Number& b) {
-  return hn::Div(a.v, b.v);
-}
-HWY_INLINE Number operator-(const Number& a) { return hn::Neg(a.v); }
-HWY_INLINE void operator*=(Number& a, const Number& b) { a = a * b; }
-
-// The library's own does not see how vectors are aligned, as it is compiled for
-// no target.
+// A column of 2 n real numbers is the polynomial of degree 2 n - 1 that has
+// them as coefficients. Modulo z^n - i it is n complex ones, x[t] + i x[t + n],
+// and its values at the n roots of z^n = i are its spectrum: their product is
+// that of the polynomials modulo z^{2 n} + 1. That is a transform of numbers
+// twisted by e^{i pi t / (2 n)}, without the usual pass that takes apart two
+// real transforms which are one complex transform; and of a column half of
+// which is zeros, or of whose product half is asked for, the twist is half.
+//
+// A spectrum is bins of a real part and an imaginary one, two vectors each.
+// Those of as many columns as these have lanes are one; they follow one
+// another, and lanes without a column hold whatever. In sums of products the
+// two parts are exchanged: with them exchanged before and after, a transform is
+// its inverse.
 template <typename T>
-struct AlignedAllocator {
-  using value_type = T;
-  AlignedAllocator() = default;
-  template <typename U>
-  AlignedAllocator(const AlignedAllocator<U>&) {}  // NOLINT: a conversion
-  T* allocate(size_t n) {
-    void* memory = hwy::AllocateAlignedBytes(n * sizeof(T), nullptr, nullptr);
-    if (memory == nullptr) throw ::std::bad_alloc();
-    return static_cast<T*>(memory);
-  }
-  void deallocate(T* memory, size_t) {
-    hwy::FreeAlignedBytes(memory, nullptr, nullptr);
-  }
-  template <typename U>
-  bool operator==(const AlignedAllocator<U>&) const {
-    return true;
-  }
-  template <typename U>
-  bool operator!=(const AlignedAllocator<U>&) const {
-    return false;
-  }
-};
-
-// kissfft's text once for each SIMD target. It writes std::complex, which
-// knows floating-point types alone, and whose operators would be compiled for
-// no target: within this namespace `std` is the one here.
-namespace kiss {
-namespace std {
-
-using ::std::size_t;
-using ::std::swap;
-template <typename T>
-using vector = ::std::vector<T, AlignedAllocator<T>>;
-
-template <typename T>
-class complex {
- public:
-  complex() = default;
-  complex(T real, T imag) : real_(real), imag_(imag) {}
-  T real() const { return real_; }
-  T imag() const { return imag_; }
-  void imag(T x) { imag_ = x; }
-
-  void operator+=(const complex& b) { *this = *this + b; }
-  void operator*=(const T& b) { *this = b * *this; }
-
- private:
-  T real_, imag_;
-};
-
-template <typename T>
-HWY_INLINE complex<T> operator+(const complex<T>& a, const complex<T>& b) {
-  return {a.real() + b.real(), a.imag() + b.imag()};
-}
-template <typename T>
-HWY_INLINE complex<T> operator-(const complex<T>& a, const complex<T>& b) {
-  return {a.real() - b.real(), a.imag() - b.imag()};
-}
-template <typename T>
-HWY_INLINE complex<T> operator*(const complex<T>& a, const complex<T>& b) {
-  return {a.real() * b.real() - a.imag() * b.imag(),
-          a.real() * b.imag() + a.imag() * b.real()};
-}
-template <typename T>
-HWY_INLINE complex<T> operator*(const T& a, const complex<T>& b) {
-  return {a * b.real(), a * b.imag()};
-}
-template <typename T>
-HWY_INLINE complex<T> operator*(const complex<T>& a, const T& b) {
-  return b * a;
-}
-template <typename T>
-HWY_INLINE complex<T> conj(const complex<T>& x) {
-  return {x.real(), -x.imag()};
-}
-
-HWY_INLINE Number acos(const Number& x) { return ::std::acos(x.First()); }
-HWY_INLINE complex<Number> exp(const complex<Number>& x) {
-  const ::std::complex<double> y =
-      ::std::exp(::std::complex<double>(x.real().First(), x.imag().First()));
-  return {y.real(), y.imag()};
-}
-
-}  // namespace std
-#undef KISSFFT_CLASS_HH
-#include <kissfft/kissfft.hh>
-}  // namespace kiss
-
-using Complex = kiss::std::complex<Number>;
-
-// A spectrum is bins of a real part and an imaginary one, a vector each; that
-// of the real bin in the middle is bin 0's imaginary part. Those of as many
-// columns as there are lanes are one; they follow one another. A real column
-// rides a complex transform of half its size, and with a power of two kissfft
-// needs no scratch memory of its own.
-class TargetPlan : public LongFft::Plan {
+class TargetPlan : public LongFft<T>::Plan {
  public:
   explicit TargetPlan(size_t size)
-      : bins_(size / 2), forward_(bins_, false), inverse_(bins_, true) {
-    const double step = 2 * std::acos(-1.0) / static_cast<double>(size);
-    for (size_t k = 0; k < bins_; ++k) {
-      turns_.push_back(std::polar(1.0, step * static_cast<double>(k)));
+      : bins_(size / 2), transforms_(bins_, /*inverse=*/false) {
+    const double step = std::acos(-1.0) / static_cast<double>(size);
+    for (size_t t = 0; t < bins_; ++t) {
+      twist_.push_back(static_cast<std::complex<T>>(
+          std::polar(1.0, step * static_cast<double>(t))));
     }
   }
 
   size_t Size(size_t columns) const override {
-    return recurrence::RoundUp(columns, kLanes) * 2 * bins_;
-  }
-  void Transform(MatrixView<const float> x, double* to) const override {
-    TransformColumns(x, to);
-  }
-  void Transform(MatrixView<const double> x, double* to) const override {
-    TransformColumns(x, to);
-  }
-  void AddInverse(const double* spectra, size_t first,
-                  MatrixView<float> y) const override {
-    AddInverseOf(spectra, first, y);
-  }
-  void AddInverse(const double* spectra, size_t first,
-                  MatrixView<double> y) const override {
-    AddInverseOf(spectra, first, y);
+    return recurrence::RoundUp(columns, kColumns) * 2 * bins_;
   }
 
-  // A few bins of all spectra, then the next ones: what belongs to them fits
-  // the first cache level.
-  void Convolve(const double* const* a, const double* const* b, size_t first,
-                size_t last, size_t size, double* const* sums) const override {
-    const size_t column = bins_ * kBin;
-    for (size_t at = 0; at < size;) {
-      const size_t left = column - at % column;
-      if (left == column) {  // bin 0 holds two real ones
-        for (size_t i = first; i <= last; ++i) {
-          AddRealProducts(a, b, i, at, sums[i - first]);
+  void Transform(MatrixView<const T> x, T* to) const override {
+    T* const twisted = recurrence::ScratchBlock<T>(bins_ * kBin);
+    for (size_t first = 0; first < x.cols; first += kColumns) {
+      ForEachVectors(x.cols - first,
+                     [&](auto count, size_t c, const auto& access) HWY_ATTR {
+                       Twist<count>(x, first + c, access, twisted + c);
+                     });
+      TransformBins(twisted, to + first * 2 * bins_);
+    }
+  }
+  void AddInverse(const T* spectra, size_t begin,
+                  MatrixView<T> y) const override {
+    T* const twisted = recurrence::ScratchBlock<T>(bins_ * kBin);
+    for (size_t first = 0; first < y.cols; first += kColumns) {
+      TransformBins(spectra + first * 2 * bins_, twisted);
+      ForEachVectors(y.cols - first, [&](auto count, size_t c,
+                                         const auto& access) HWY_ATTR {
+        AddUntwisted<count>(twisted + c, begin, y, first + c, access);
+      });
+    }
+  }
+
+  // A bin of all spectra, then the next one: what belongs to it fits the first
+  // cache level. No CPU guesses so many places at once where it goes on, so
+  // beyond the second level they are asked for ahead.
+  void Convolve(const T* const* a, const T* const* b, size_t first, size_t last,
+                size_t size, T* const* sums) const override {
+    const bool ahead = last * size > kNear;
+    for (size_t at = 0; at < size; at += kBin) {
+      const size_t next = at + kBin;
+      if (ahead && next < size) {
+        for (size_t i = 0; i < last; ++i) {
+          Prefetch(a[i] + next);
+          Prefetch(b[i] + next);
         }
-        at += kBin;
-      } else if (left >= 2 * kBin) {
-        AddProducts<2>(a, b, first, last, at, sums);
-        at += 2 * kBin;
-      } else {
-        AddProducts<1>(a, b, first, last, at, sums);
-        at += kBin;
+        for (size_t i = first; i <= last; ++i) Prefetch(sums[i - first] + next);
       }
+      // Two sums at a time, which share b: their loads keep up with the
+      // multiply-adds.
+      size_t i = first;
+      for (; i < last; i += 2) AddSums<2>(a, b, i, at, sums + i - first);
+      if (i == last) AddSums<1>(a, b, i, at, sums + i - first);
     }
   }
 
  private:
-  static constexpr size_t kLanes = hn::MaxLanes(D());
-  static constexpr size_t kBin = 2 * kLanes;
+  using V = hn::VFromD<D<T>>;
+  static constexpr D<T> d{};
+  static constexpr size_t kLanes = hn::MaxLanes(d);
+  // Columns of a number, which is as many vectors, and what a bin takes.
+  static constexpr size_t kVectors = 2, kColumns = kVectors * kLanes;
+  static constexpr size_t kBin = 2 * kColumns;
+  // Numbers of a, of b and of sums that the second cache level holds.
+  static constexpr size_t kNear = (size_t{1} << 18) / sizeof(T);
 
-  template <typename T>
-  using Narrow = std::conditional_t<std::is_same<T, float>::value,
-                                    hn::Rebind<float, D>, D>;
-
-  static V Widen(D, hn::VFromD<D> v) { return v; }
-  template <class DF = hn::Rebind<float, D>>
-  static V Widen(D d, hn::VFromD<hn::Rebind<float, D>> v) {
-    return hn::PromoteTo(d, v);
+  // body(count, c, access) for `count` vectors from column c on at a time, of a
+  // number's columns or the few of them that there are.
+  template <class Body>
+  static HWY_INLINE void ForEachVectors(size_t columns, const Body& body) {
+    if (columns >= kColumns) {
+      body(std::integral_constant<size_t, kVectors>(), 0, AllLanes<D<T>>());
+    } else {
+      ForEachVector(d, columns, [&](size_t c, const auto& access) HWY_ATTR {
+        body(std::integral_constant<size_t, 1>(), c, access);
+      });
+    }
   }
 
-  // body(column, access) for each vector of columns.
-  template <typename T, class Body>
-  static HWY_INLINE void ForEachLanes(size_t columns, const Body& body) {
-    ForEachVector(Narrow<T>(), columns, body);
+  void TransformBins(const T* from, T* to) const {
+    transforms_.transform(reinterpret_cast<const Complex<T>*>(from),
+                          reinterpret_cast<Complex<T>*>(to));
   }
 
-  template <typename T>
-  HWY_NOINLINE void TransformColumns(MatrixView<const T> x, double* to) const {
-    const D d;
-    Complex* const pairs = Scratch(1);
-    ForEachLanes<T>(x.cols, [&](size_t c, const auto& access) HWY_ATTR {
-      const auto load = [&](size_t r) HWY_ATTR {
-        return r < x.rows ? Widen(d, access.Load(x.row(r) + c)) : hn::Zero(d);
-      };
-      for (size_t k = 0; k < bins_; ++k) {
-        pairs[k] = Complex(load(2 * k), load(2 * k + 1));
+  template <size_t kCount, class Access>
+  HWY_FLATTEN HWY_NOINLINE void Twist(MatrixView<const T> x, size_t c,
+                                      const Access& access, T* to) const {
+    // Numbers of which a real part and an imaginary one are rows, or fewer.
+    const auto twist = [&](auto parts, size_t begin, size_t end) HWY_ATTR {
+      for (size_t t = begin; t < end; ++t) {
+        const V cosine = hn::Set(d, twist_[t].real());
+        const V sine = hn::Set(d, twist_[t].imag());
+        Unroll<kCount>([&](auto v) HWY_ATTR {
+          V re = hn::Zero(d), im = hn::Zero(d);
+          if constexpr (parts > 0) {
+            const V real = access.Load(x.row(t) + c + v * kLanes);
+            re = hn::Mul(real, cosine);
+            im = hn::Mul(real, sine);
+          }
+          if constexpr (parts > 1) {
+            const V imag = access.Load(x.row(t + bins_) + c + v * kLanes);
+            re = hn::NegMulAdd(imag, sine, re);
+            im = hn::MulAdd(imag, cosine, im);
+          }
+          hn::Store(re, d, to + t * kBin + v * kLanes);
+          hn::Store(im, d, to + t * kBin + kColumns + v * kLanes);
+        });
       }
-      forward_.transform_real(reinterpret_cast<const Number*>(pairs),
-                              reinterpret_cast<Complex*>(to + c * 2 * bins_));
-    });
+    };
+    const size_t reals = std::min(x.rows, bins_), both = x.rows - reals;
+    twist(std::integral_constant<int, 2>(), 0, both);
+    twist(std::integral_constant<int, 1>(), both, reals);
+    twist(std::integral_constant<int, 0>(), reals, bins_);
   }
 
-  template <typename T>
-  HWY_NOINLINE void AddInverseOf(const double* spectra, size_t first,
-                                 MatrixView<T> y) const {
-    const D d;
-    const V half = hn::Set(d, 0.5);
-    const V scale = hn::Set(d, 1 / static_cast<double>(bins_));
-    Complex* const halves = Scratch(2);
-    Complex* const pairs = halves + bins_;
-    ForEachLanes<T>(y.cols, [&](size_t c, const auto& access) HWY_ATTR {
-      const auto* in =
-          reinterpret_cast<const Complex*>(spectra + c * 2 * bins_);
-      // Transforms of the even and of the odd rows, from which that of (even) +
-      // i (odd).
-      const Number zero = in[0].real(), middle = in[0].imag();
-      halves[0] = {half * (zero + middle), half * (zero - middle)};
-      for (size_t k = 1; k < bins_; ++k) {
-        const Complex other = conj(in[bins_ - k]);
-        const Complex turn(turns_[k].real(), turns_[k].imag());
-        const Complex odd = Number(half) * (in[k] - other) * turn;
-        halves[k] =
-            Number(half) * (in[k] + other) + Complex(-odd.imag(), odd.real());
+  // Adds rows from `begin` on.
+  template <size_t kCount, class Access>
+  HWY_FLATTEN HWY_NOINLINE void AddUntwisted(const T* from, size_t begin,
+                                             MatrixView<T> y, size_t c,
+                                             const Access& access) const {
+    const T scale = T{1} / static_cast<T>(bins_);
+    const auto add = [&](auto imag, size_t first, size_t last) HWY_ATTR {
+      for (size_t r = first; r < last; ++r) {
+        const size_t t = begin + r - (imag ? bins_ : 0);
+        const V cosine = hn::Set(d, scale * twist_[t].real());
+        const V sine = hn::Set(d, scale * twist_[t].imag());
+        Unroll<kCount>([&](auto v) HWY_ATTR {
+          const T* const bin = from + t * kBin + v * kLanes;
+          const V im = hn::Load(d, bin), re = hn::Load(d, bin + kColumns);
+          T* const to = y.row(r) + c + v * kLanes;
+          const V sum = access.Load(to);
+          if constexpr (imag) {
+            access.Store(hn::MulAdd(im, cosine, hn::NegMulAdd(re, sine, sum)),
+                         to);
+          } else {
+            access.Store(hn::MulAdd(re, cosine, hn::MulAdd(im, sine, sum)), to);
+          }
+        });
       }
-      inverse_.transform(halves, pairs);
-      for (size_t r = 0; r < y.rows; ++r) {
-        const Complex& pair = pairs[(first + r) / 2];
-        const V value = ((first + r) % 2 == 0 ? pair.real() : pair.imag()).v;
-        T* const to = y.row(r) + c;
-        access.Store(AddScaled(value, scale, access.Load(to)), to);
-      }
-    });
+    };
+    const size_t reals = std::min(y.rows, bins_ - std::min(begin, bins_));
+    add(std::false_type(), 0, reals);
+    add(std::true_type(), reals, y.rows);
   }
 
-  static V AddScaled(V x, V scale, V to) { return hn::MulAdd(x, scale, to); }
-  template <class DF = hn::Rebind<float, D>>
-  static hn::VFromD<DF> AddScaled(V x, V scale,
-                                  hn::VFromD<hn::Rebind<float, D>> to) {
-    return hn::Add(hn::DemoteTo(DF(), hn::Mul(x, scale)), to);
+  static HWY_INLINE void Prefetch(const T* bin) {
+    constexpr size_t kLine = 64 / sizeof(T);
+    for (size_t i = 0; i < kBin; i += kLine) hwy::Prefetch(bin + i);
   }
 
-  // Two sums at a time, which share b: their loads keep up with the
-  // multiply-adds.
-  template <size_t kBins>
-  static HWY_NOINLINE void AddProducts(const double* const* a,
-                                       const double* const* b, size_t first,
-                                       size_t last, size_t at,
-                                       double* const* sums) {
-    size_t i = first;
-    for (; i < last; i += 2) AddSums<2, kBins>(a, b, i, at, sums + i - first);
-    if (i == last) AddSums<1, kBins>(a, b, i, at, sums + i - first);
-  }
-
-  // sums[s] += sum_{j < i + s} a[i + s - 1 - j] b[j].
-  template <size_t kSums, size_t kBins>
-  static HWY_INLINE void AddSums(const double* const* a, const double* const* b,
-                                 size_t i, size_t at, double* const* sums) {
-    const D d;
-    V re[kSums][kBins], im[kSums][kBins];
+  // sums[s] = sum_{j < i + s} a[i + s - 1 - j] b[j].
+  template <size_t kSums>
+  static HWY_NOINLINE void AddSums(const T* const* a, const T* const* b,
+                                   size_t i, size_t at, T* const* sums) {
+    V re[kSums][kVectors], im[kSums][kVectors];
     const auto add = [&](auto s, size_t j) HWY_ATTR {
-      const double *x = a[i + s - 1 - j] + at, *y = b[j] + at;
-      Unroll<kBins>([&](auto k) HWY_ATTR {
-        const V x_re = hn::Load(d, x + k * kBin);
-        const V x_im = hn::Load(d, x + k * kBin + kLanes);
-        const V y_re = hn::Load(d, y + k * kBin);
-        const V y_im = hn::Load(d, y + k * kBin + kLanes);
+      const T *x = a[i + s - 1 - j] + at, *y = b[j] + at;
+      Unroll<kVectors>([&](auto k) HWY_ATTR {
+        const V x_re = hn::Load(d, x + k * kLanes);
+        const V x_im = hn::Load(d, x + kColumns + k * kLanes);
+        const V y_re = hn::Load(d, y + k * kLanes);
+        const V y_im = hn::Load(d, y + kColumns + k * kLanes);
         re[s][k] = hn::NegMulAdd(x_im, y_im, hn::MulAdd(x_re, y_re, re[s][k]));
         im[s][k] = hn::MulAdd(x_im, y_re, hn::MulAdd(x_re, y_im, im[s][k]));
       });
     };
     Unroll<kSums>([&](auto s) HWY_ATTR {
-      Unroll<kBins>([&](auto k) HWY_ATTR {
-        re[s][k] = hn::Load(d, sums[s] + at + k * kBin);
-        im[s][k] = hn::Load(d, sums[s] + at + k * kBin + kLanes);
-      });
+      Unroll<kVectors>([&](auto k)
+                           HWY_ATTR { re[s][k] = im[s][k] = hn::Zero(d); });
     });
     for (size_t j = 0; j < i; ++j) {
       Unroll<kSums>([&](auto s) HWY_ATTR { add(s, j); });
     }
     if constexpr (kSums == 2) add(std::integral_constant<size_t, 1>(), i);
     Unroll<kSums>([&](auto s) HWY_ATTR {
-      Unroll<kBins>([&](auto k) HWY_ATTR {
-        hn::Store(re[s][k], d, sums[s] + at + k * kBin);
-        hn::Store(im[s][k], d, sums[s] + at + k * kBin + kLanes);
+      Unroll<kVectors>([&](auto k) HWY_ATTR {
+        hn::Store(im[s][k], d, sums[s] + at + k * kLanes);
+        hn::Store(re[s][k], d, sums[s] + at + kColumns + k * kLanes);
       });
     });
   }
 
-  static HWY_NOINLINE void AddRealProducts(const double* const* a,
-                                           const double* const* b, size_t n,
-                                           size_t at, double* sum) {
-    const D d;
-    for (size_t part = at; part < at + 2 * kLanes; part += kLanes) {
-      V total = hn::Load(d, sum + part);
-      for (size_t i = 0; i < n; ++i) {
-        total = hn::MulAdd(hn::Load(d, a[n - 1 - i] + part),
-                           hn::Load(d, b[i] + part), total);
-      }
-      hn::Store(total, d, sum + part);
-    }
-  }
-
-  Complex* Scratch(size_t transforms) const {
-    return reinterpret_cast<Complex*>(
-        recurrence::ScratchBlock<double>(transforms * bins_ * 2 * kLanes));
-  }
-
   const size_t bins_;
-  const kiss::kissfft<Number> forward_, inverse_;
-  std::vector<std::complex<double>> turns_;  // e^{2 pi i k / size}
+  const Transforms<T> transforms_;
+  std::vector<std::complex<T>> twist_;
 };
+
+// A plan of this thread, which keeps it: a few tables of sines take as long as
+// short sequences.
+template <typename T>
+std::shared_ptr<const TargetPlan<T>> ThreadPlan(size_t size) {
+  thread_local std::map<size_t, std::shared_ptr<const TargetPlan<T>>> plans;
+  std::shared_ptr<const TargetPlan<T>>& plan = plans[size];
+  if (plan == nullptr) plan = std::make_shared<const TargetPlan<T>>(size);
+  return plan;
+}
 
 }  // namespace fft
 
-LongFft::Plan* NewFftPlan(size_t size) { return new fft::TargetPlan(size); }
+std::shared_ptr<const LongFft<float>::Plan> FftPlanF32(size_t size) {
+  return fft::ThreadPlan<float>(size);
+}
+std::shared_ptr<const LongFft<double>::Plan> FftPlanF64(size_t size) {
+  return fft::ThreadPlan<double>(size);
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace mneme::kernels
@@ -359,8 +259,21 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace mneme::kernels {
+namespace {
 
-HWY_EXPORT(NewFftPlan);
+HWY_EXPORT(FftPlanF32);
+HWY_EXPORT(FftPlanF64);
+
+template <typename T>
+std::shared_ptr<const typename LongFft<T>::Plan> ThreadPlan(size_t size) {
+  if constexpr (std::is_same<T, float>::value) {
+    return HWY_DYNAMIC_DISPATCH(FftPlanF32)(size);
+  } else {
+    return HWY_DYNAMIC_DISPATCH(FftPlanF64)(size);
+  }
+}
+
+}  // namespace
 
 size_t FftSize(size_t rows) {
   size_t size = 4;
@@ -368,62 +281,61 @@ size_t FftSize(size_t rows) {
   return size;
 }
 
-double* Spectra::Resize(size_t size, bool clear) {
+// Within a page of memory each begins elsewhere than the one before: what is
+// multiplied with one another must not compete for the same cache sets.
+template <typename T>
+T* Spectra<T>::Resize(size_t size) {
+  constexpr size_t kPage = 4096, kStep = 256;
   if (size > capacity_) {
     size_ = capacity_ = 0;
-    data_ = hwy::AllocateAligned<double>(size);
+    data_ = hwy::AllocateAligned<T>(size + kPage / sizeof(T));
     if (data_ == nullptr) throw std::bad_alloc();
     capacity_ = size;
+    thread_local size_t place = 0;
+    place += kStep;
+    const size_t address = reinterpret_cast<uintptr_t>(data_.get());
+    begin_ = data_.get() + (place - address) % kPage / sizeof(T);
   }
   size_ = size;
-  if (clear) std::fill_n(data_.get(), size, 0);
-  return data_.get();
+  return begin_;
 }
 
-LongFft::LongFft(size_t size)
-    : size_(size), plan_(HWY_DYNAMIC_DISPATCH(NewFftPlan)(size)) {}
-LongFft::~LongFft() = default;
+template <typename T>
+LongFft<T>::LongFft(size_t size) : size_(size), plan_(ThreadPlan<T>(size)) {}
 
-void LongFft::Transform(MatrixView<const float> x, Spectra* result) const {
-  plan_->Transform(x, result->Resize(plan_->Size(x.cols), false));
-}
-void LongFft::Transform(MatrixView<const double> x, Spectra* result) const {
-  plan_->Transform(x, result->Resize(plan_->Size(x.cols), false));
+template <typename T>
+void LongFft<T>::Transform(MatrixView<const T> x, Spectra<T>* result) const {
+  plan_->Transform(x, result->Resize(plan_->Size(x.cols)));
 }
 
-void LongFft::MultiplyAdd(const Spectra& a, const Spectra& b,
-                          Spectra* sum) const {
-  if (sum->empty()) sum->Resize(a.size_, /*clear=*/true);
-  const double *x = a.data_.get(), *y = b.data_.get();
-  double* const to = sum->data_.get();
-  plan_->Convolve(&x, &y, 1, 1, a.size_, &to);
-}
-
-void LongFft::Convolve(const std::vector<Spectra>& a,
-                       const std::vector<Spectra>& b, size_t first, size_t last,
-                       std::vector<Spectra>* sums) const {
+template <typename T>
+void LongFft<T>::Convolve(const std::vector<Spectra<T>>& a,
+                          const std::vector<Spectra<T>>& b, size_t first,
+                          size_t last, std::vector<Spectra<T>>* sums) const {
   const size_t size = a[0].size_;
-  std::vector<const double*> x, y;
-  std::vector<double*> to;
+  std::vector<const T*> x, y;
+  std::vector<T*> to;
   for (size_t i = 0; i < last; ++i) {
-    x.push_back(a[i].data_.get());
-    y.push_back(b[i].data_.get());
+    x.push_back(a[i].begin_);
+    y.push_back(b[i].begin_);
   }
   if (sums->size() < last - first + 1) sums->resize(last - first + 1);
   for (size_t i = first; i <= last; ++i) {
-    to.push_back((*sums)[i - first].Resize(size, /*clear=*/true));
+    to.push_back((*sums)[i - first].Resize(size));
   }
   plan_->Convolve(x.data(), y.data(), first, last, size, to.data());
 }
 
-void LongFft::AddInverse(const Spectra& spectra, size_t first,
-                         MatrixView<float> y) const {
-  plan_->AddInverse(spectra.data_.get(), first, y);
+template <typename T>
+void LongFft<T>::AddInverse(const Spectra<T>& spectra, size_t first,
+                            MatrixView<T> y) const {
+  plan_->AddInverse(spectra.begin_, first, y);
 }
-void LongFft::AddInverse(const Spectra& spectra, size_t first,
-                         MatrixView<double> y) const {
-  plan_->AddInverse(spectra.data_.get(), first, y);
-}
+
+template class Spectra<float>;
+template class Spectra<double>;
+template class LongFft<float>;
+template class LongFft<double>;
 
 }  // namespace mneme::kernels
 #endif  // HWY_ONCE
