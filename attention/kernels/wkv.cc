@@ -12,6 +12,7 @@
 #include "attention/kernels/exp-inl.h"
 #include "attention/kernels/lanes-inl.h"
 #include "attention/kernels/staged_tile-inl.h"
+#include "attention/kernels/wkv_blocks-inl.h"
 #include "attention/kernels/wkv_scan-inl.h"
 #include "hwy/highway.h"
 
@@ -52,61 +53,46 @@ HWY_INLINE void ForwardVectors(D d, const Wkv<T>& s, size_t col,
   store(state + col);
 }
 
-// Blocks of tokens that share a reference m, the greatest of p and all k to
-// within half an octave: with f = e^{k - m} and the constants e^w and e^u a
-// token takes one exponential instead of two,
-//
-//   y_t = (a + e^u f v_t) / (b + e^u f),  a <- e^w a + f v_t,  b <- e^w b + f.
-//
-// m is a whole number of octaves: 2^n of k then comes out of one rounding, with
-// a remainder that is exact where multiply-adds are fused. A lane with a
-// denominator so small that terms next to it might have been lost is computed
-// once more token by token, whatever the lanes beside it are. (A fresh p of
-// -1e38 is only a state of zeros.)
-constexpr size_t kBlock = 8;
-constexpr double kLeast = 1e-18;
-// e^u must leave the denominators finite, and ExpsBelow's rounding constant
-// less the octaves must be a whole number that a float holds exactly.
-constexpr double kMostBonus = 1e26, kMostOctaves = 1 << 21;
-
 // What a vector of channels has in scratch while blocks run through all
-// channels, which reads memory in its order.
-enum Slot { kSlotA, kSlotB, kSlotP, kSlotDecay, kSlotBonus, kSlots };
+// channels, which reads memory in its order. p is that of lanes whose octaves
+// are NaN.
+enum Slot {
+  kSlotA,
+  kSlotB,
+  kSlotOctaves,
+  kSlotP,
+  kSlotDecay,
+  kSlotBonus,
+  kSlots
+};
 
-// k[i] = e^{k[i]} / 2^octaves.
-template <size_t kCount, class D, class V>
-HWY_INLINE void ExpsBelow(D d, V octaves, V* k) {
-  using T = hn::TFromD<D>;
-  using C = ExpConstants<T>;
-  const hn::RebindToUnsigned<D> du;
-  const V log2e = hn::Set(d, C::kLog2E);
-  const V round = hn::Sub(hn::Set(d, C::kRound + C::kExponentBias), octaves);
-  // From here on the field of the exponent is 0, and so is the result.
-  const V low = hn::Mul(hn::Sub(octaves, hn::Set(d, C::kExponentBias)),
-                        hn::Set(d, C::kLn2High + C::kLn2Low));
-  V power[kCount];
-  HWY_UNROLL(8) for (size_t i = 0; i < kCount; ++i) {
-    const V x = hn::IfThenElse(hn::Lt(k[i], low), low, k[i]);  // keeps NaN
-    const V rounded = hn::MulAdd(x, log2e, round);
-    k[i] = hn::MulSub(x, log2e, hn::Sub(rounded, round));
-    power[i] = hn::BitCast(d, ToExponentField(du, rounded));
-  }
-  HWY_UNROLL(8) for (size_t i = 0; i < kCount; ++i) {
-    k[i] = hn::Mul(ExpPolynomial(d, k[i], C::kExp2), power[i]);
-  }
+template <class D, class V, typename T>
+HWY_INLINE void Put(D d, const BlockState<V>& state, T* slots) {
+  const size_t lanes = hn::Lanes(d);
+  hn::Store(state.a, d, slots + kSlotA * lanes);
+  hn::Store(state.b, d, slots + kSlotB * lanes);
+  hn::Store(state.octaves, d, slots + kSlotOctaves * lanes);
+}
+
+template <class D, class V = hn::VFromD<D>, typename T>
+HWY_INLINE BlockState<V> Take(D d, const T* slots) {
+  const size_t lanes = hn::Lanes(d);
+  return {hn::Load(d, slots + kSlotA * lanes),
+          hn::Load(d, slots + kSlotB * lanes),
+          hn::Load(d, slots + kSlotOctaves * lanes)};
 }
 
 // The lanes of a block that are not `good`, token by token from the state in
-// slots; y and the state in `states` have the others already.
+// slots; y has the others already, and `state` is theirs.
 template <size_t kTokens, class D, class Access, class V, class M, typename T>
 HWY_NOINLINE void BlockByTokens(D d, const Wkv<T>& s, size_t t, size_t col,
-                                const Access& access, const T* slots, M good,
-                                States<1, V>* states, MatrixView<T> y) {
+                                const Access& access, M good,
+                                BlockState<V> state, T* slots,
+                                MatrixView<T> y) {
   const size_t lanes = hn::Lanes(d);
   HWY_ALIGN T kept[kTokens * kKept * hn::MaxLanes(d)];
-  States<1, V> exact = {{hn::Load(d, slots + kSlotA * lanes)},
-                        {hn::Load(d, slots + kSlotB * lanes)},
-                        {hn::Load(d, slots + kSlotP * lanes)}};
+  T* const p = slots + kSlotP * lanes;
+  States<1, V> exact = FromBlock(d, Take(d, slots), hn::Load(d, p));
   ScanVectors<true>(d, s, t, t + kTokens, col, access, &exact, MatrixView<T>(),
                     kept);
   for (size_t i = 0; i < kTokens; ++i) {
@@ -114,72 +100,39 @@ HWY_NOINLINE void BlockByTokens(D d, const Wkv<T>& s, size_t t, size_t col,
     const V output = hn::Load(d, kept + (i * kKept + kY) * lanes);
     access.Store(hn::IfThenElse(good, access.Load(to), output), to);
   }
-  states->a[0] = hn::IfThenElse(good, states->a[0], exact.a[0]);
-  states->b[0] = hn::IfThenElse(good, states->b[0], exact.b[0]);
-  states->p[0] = hn::IfThenElse(good, states->p[0], exact.p[0]);
+  hn::Store(exact.p[0], d, p);
+  const BlockState<V> redone =
+      ToBlock(d, exact, hn::Load(d, slots + kSlotBonus * lanes));
+  state.a = hn::IfThenElse(good, state.a, redone.a);
+  state.b = hn::IfThenElse(good, state.b, redone.b);
+  state.octaves = hn::IfThenElse(good, state.octaves, redone.octaves);
+  Put(d, state, slots);
 }
 
-// The tokens [t, t + kTokens) of a vector of channels.
-template <size_t kTokens, class D, class Access, typename T>
-HWY_INLINE void Block(D d, const Wkv<T>& s, size_t t, size_t col,
-                      const Access& access, T* HWY_RESTRICT slots,
-                      MatrixView<T> y) {
-  using V = hn::VFromD<D>;
-  using C = ExpConstants<T>;
-  const size_t lanes = hn::Lanes(d);
-  const V log2e = hn::Set(d, C::kLog2E);
-  V f[kTokens];
-  HWY_UNROLL(8) for (size_t i = 0; i < kTokens; ++i) {
-    f[i] = access.Load(s.k.row(t + i) + col);
-  }
-  const V p = hn::Load(d, slots + kSlotP * lanes);
-  V top = p;
-  HWY_UNROLL(8) for (size_t i = 0; i < kTokens; ++i) top = hn::Max(top, f[i]);
-  const V octaves = hn::Round(hn::Mul(top, log2e));
-  const V m = hn::Mul(octaves, hn::Set(d, C::kLn2High + C::kLn2Low));
-  // Exactly 1 where the reference stays.
-  const V scale =
-      hn::IfThenElse(hn::Eq(m, p), hn::Set(d, T{1}),
-                     FastExp2NonPositive(d, hn::MulSub(p, log2e, octaves)));
-  V a = hn::Mul(hn::Load(d, slots + kSlotA * lanes), scale);
-  V b = hn::Mul(hn::Load(d, slots + kSlotB * lanes), scale);
-  ExpsBelow<kTokens>(d, octaves, f);
-  const V decay = hn::Load(d, slots + kSlotDecay * lanes);
-  const V bonus = hn::Load(d, slots + kSlotBonus * lanes);
-  V least = hn::Set(d, T{1});
-  HWY_UNROLL(8) for (size_t i = 0; i < kTokens; ++i) {
-    const V weighted = hn::Mul(f[i], access.Load(s.v.row(t + i) + col));
-    const V den = hn::MulAdd(bonus, f[i], b);
-    const V num = hn::MulAdd(bonus, weighted, a);
-    access.Store(hn::Div(num, den), y.row(t + i) + col);
-    least = hn::Min(least, den);
-    a = hn::MulAdd(decay, a, weighted);
-    b = hn::MulAdd(decay, b, f[i]);
-  }
-  const V limit = hn::Set(d, static_cast<T>(kLeast));
-  const auto within = [&](V x, double most) HWY_ATTR {
-    return hn::Le(x, hn::Set(d, static_cast<T>(most)));
-  };
-  // A NaN stays in b.
-  const auto good = hn::And(hn::And(hn::Ge(least, limit), hn::Ge(b, limit)),
-                            hn::And(within(bonus, kMostBonus),
-                                    within(hn::Abs(octaves), kMostOctaves)));
-  States<1, V> states = {{a}, {b}, {m}};
-  if (HWY_UNLIKELY(!hn::AllTrue(d, good))) {
-    BlockByTokens<kTokens>(d, s, t, col, access, slots, good, &states, y);
-  }
-  hn::Store(states.a[0], d, slots + kSlotA * lanes);
-  hn::Store(states.b[0], d, slots + kSlotB * lanes);
-  hn::Store(states.p[0], d, slots + kSlotP * lanes);
-}
-
-// All vectors of channels.
+// The tokens [t, t + kTokens) of all channels. A lane that blocks are not for
+// is computed once more, whatever the lanes beside it are.
 template <size_t kTokens, typename T>
-HWY_FLATTEN void Blocks(const Wkv<T>& s, size_t t, size_t end, T* slots,
+HWY_FLATTEN void Blocks(const Wkv<T>& s, size_t t, size_t end, T* all_slots,
                         MatrixView<T> y) {
   const hn::ScalableTag<T> d;
-  ForEachVector(d, end - s.begin, [&](size_t c, const auto& access) HWY_ATTR {
-    Block<kTokens>(d, s, t, s.begin + c, access, slots + c * kSlots, y);
+  using V = hn::VFromD<decltype(d)>;
+  const size_t lanes = hn::Lanes(d), begin = s.begin;
+  // Of one's own, as `s` may be what a store overwrites.
+  const MatrixView<const T> k = s.k, v = s.v;
+  ForEachVector(d, end - begin, [=, &s](size_t c, const auto& access) HWY_ATTR {
+    T* const slots = all_slots + c * kSlots;
+    BlockState<V> state = Take(d, slots);
+    const auto good = ScanBlock<kTokens>(
+        d, k, v, t, begin + c, access, hn::Load(d, slots + kSlotDecay * lanes),
+        hn::Load(d, slots + kSlotBonus * lanes), &state,
+        [&](size_t i, V, V num, V den, V, V) HWY_ATTR {
+          access.Store(hn::Div(num, den), y.row(t + i) + begin + c);
+        });
+    if (HWY_LIKELY(hn::AllTrue(d, good))) {
+      Put(d, state, slots);
+    } else {
+      BlockByTokens<kTokens>(d, s, t, begin + c, access, good, state, slots, y);
+    }
   });
 }
 
@@ -188,11 +141,10 @@ HWY_FLATTEN void StoreSlots(const T* slots, size_t begin, size_t end,
                             size_t channels, T* state) {
   const hn::ScalableTag<T> d;
   ForEachVector(d, end - begin, [&](size_t c, const auto& access) HWY_ATTR {
-    const T* from = slots + c * kSlots;
-    T* to = state + begin + c;
-    for (size_t i = 0; i <= kSlotP; ++i, from += hn::Lanes(d), to += channels) {
-      access.Store(hn::Load(d, from), to);
-    }
+    const T* const from = slots + c * kSlots;
+    const auto states =
+        FromBlock(d, Take(d, from), hn::Load(d, from + kSlotP * hn::Lanes(d)));
+    StoreState(states, access, channels, state + begin + c);
   });
 }
 
@@ -208,12 +160,13 @@ HWY_FLATTEN void ForwardByBlocks(const Wkv<T>& s, size_t end, T* state,
   ForEachVector(d, end - s.begin, [&](size_t c, const auto& access) HWY_ATTR {
     const size_t col = s.begin + c;
     T* const to = slots + c * kSlots;
-    for (size_t i = 0; i <= kSlotP; ++i) {
-      hn::Store(access.Load(state + i * channels + col), d, to + i * lanes);
-    }
+    const auto bonus = FastExp(d, access.Load(s.u + col));
+    hn::Store(bonus, d, to + kSlotBonus * lanes);
     hn::Store(FastExpNonPositive(d, access.Load(s.w + col)), d,
               to + kSlotDecay * lanes);
-    hn::Store(FastExp(d, access.Load(s.u + col)), d, to + kSlotBonus * lanes);
+    const auto states = LoadState(access, channels, state + col);
+    hn::Store(states.p[0], d, to + kSlotP * lanes);
+    Put(d, ToBlock(d, states, bonus), to);
   });
   const size_t chunk = std::min(s.chunk, length);
   for (size_t begin = 0; begin < length; begin += chunk) {

@@ -64,6 +64,22 @@ struct States {
   V a[kCount], b[kCount], p[kCount];
 };
 
+// That of one vector of channels, from and to a state of `channels` channels.
+template <class Access>
+HWY_INLINE auto LoadState(const Access& access, size_t channels,
+                          const typename Access::T* from) {
+  return States<1, typename Access::V>{{access.Load(from)},
+                                       {access.Load(from + channels)},
+                                       {access.Load(from + 2 * channels)}};
+}
+template <class Access, class V>
+HWY_INLINE void StoreState(const States<1, V>& states, const Access& access,
+                           size_t channels, typename Access::T* to) {
+  access.Store(states.a[0], to);
+  access.Store(states.b[0], to + channels);
+  access.Store(states.p[0], to + 2 * channels);
+}
+
 // The tokens [begin, end) of kCount vectors of channels from `col` on, whose
 // states are advanced. With kKeep, kept receives vectors [token][kKept] (of one
 // vector of channels); else y receives the output.

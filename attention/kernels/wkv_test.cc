@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <limits>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -225,6 +226,33 @@ TYPED_TEST(WkvTest, BlocksLeaveExtremesToSingleTokens) {
   const double bound = std::is_same<TypeParam, float>::value ? 6e-5 : 1e-13;
   ForEachSimdTarget(
       [&] { ExpectNear(y, Evaluate(problem).y, bound, bound, "y"); });
+}
+
+// Tokens that weigh nothing at all, and NaN of either sign, which stays in its
+// channel from its token on.
+TYPED_TEST(WkvTest, InfinitelySmallWeightsAndNaN) {
+  using Limits = std::numeric_limits<TypeParam>;
+  Problem<TypeParam> problem({24, 21, 24, 0, 1, false});
+  for (size_t t = 1; t < 24; ++t) {
+    if (t % 3 != 0) problem.k.view()(t, 2) = -Limits::infinity();
+    if (t % 3 != 0) problem.k.view()(t, 3) = -1e30;
+  }
+  Values y;
+  Loss(problem, &y);
+  problem.k.view()(5, 7) = Limits::quiet_NaN();
+  problem.k.view()(12, 20) = std::copysign(Limits::quiet_NaN(), TypeParam{-1});
+  const double bound = std::is_same<TypeParam, float>::value ? 6e-6 : 1e-13;
+  ForEachSimdTarget([&] {
+    std::vector<TypeParam> actual = Evaluate(problem).y;
+    for (size_t t = 0; t < 24; ++t) {
+      for (size_t c : {7, 20}) {
+        TypeParam& entry = actual[t * 21 + c];
+        EXPECT_EQ(std::isnan(entry), t >= (c == 7 ? 5 : 12));
+        if (std::isnan(entry)) entry = y[t * 21 + c];
+      }
+    }
+    ExpectNear(y, actual, bound, bound, "y");
+  });
 }
 
 TYPED_TEST(WkvTest, GradientsEqualCentralDifferences) {
