@@ -53,133 +53,32 @@ HWY_INLINE void ForwardVectors(D d, const Wkv<T>& s, size_t col,
   store(state + col);
 }
 
-// What a vector of channels has in scratch while blocks run through all
-// channels, which reads memory in its order. p is that of lanes whose octaves
-// are NaN.
-enum Slot {
-  kSlotA,
-  kSlotB,
-  kSlotOctaves,
-  kSlotP,
-  kSlotDecay,
-  kSlotBonus,
-  kSlots
-};
-
-template <class D, class V, typename T>
-HWY_INLINE void Put(D d, const BlockState<V>& state, T* slots) {
-  const size_t lanes = hn::Lanes(d);
-  hn::Store(state.a, d, slots + kSlotA * lanes);
-  hn::Store(state.b, d, slots + kSlotB * lanes);
-  hn::Store(state.octaves, d, slots + kSlotOctaves * lanes);
-}
-
-template <class D, class V = hn::VFromD<D>, typename T>
-HWY_INLINE BlockState<V> Take(D d, const T* slots) {
-  const size_t lanes = hn::Lanes(d);
-  return {hn::Load(d, slots + kSlotA * lanes),
-          hn::Load(d, slots + kSlotB * lanes),
-          hn::Load(d, slots + kSlotOctaves * lanes)};
-}
-
-// The lanes of a block that are not `good`, token by token from the state in
-// slots; y has the others already, and `state` is theirs.
-template <size_t kTokens, class D, class Access, class V, class M, typename T>
-HWY_NOINLINE void BlockByTokens(D d, const Wkv<T>& s, size_t t, size_t col,
-                                const Access& access, M good,
-                                BlockState<V> state, T* slots,
-                                MatrixView<T> y) {
-  const size_t lanes = hn::Lanes(d);
-  HWY_ALIGN T kept[kTokens * kKept * hn::MaxLanes(d)];
-  T* const p = slots + kSlotP * lanes;
-  States<1, V> exact = FromBlock(d, Take(d, slots), hn::Load(d, p));
-  ScanVectors<true>(d, s, t, t + kTokens, col, access, &exact, MatrixView<T>(),
-                    kept);
-  for (size_t i = 0; i < kTokens; ++i) {
-    T* const to = y.row(t + i) + col;
-    const V output = hn::Load(d, kept + (i * kKept + kY) * lanes);
-    access.Store(hn::IfThenElse(good, access.Load(to), output), to);
-  }
-  hn::Store(exact.p[0], d, p);
-  const BlockState<V> redone =
-      ToBlock(d, exact, hn::Load(d, slots + kSlotBonus * lanes));
-  state.a = hn::IfThenElse(good, state.a, redone.a);
-  state.b = hn::IfThenElse(good, state.b, redone.b);
-  state.octaves = hn::IfThenElse(good, state.octaves, redone.octaves);
-  Put(d, state, slots);
-}
-
-// The tokens [t, t + kTokens) of all channels. A lane that blocks are not for
-// is computed once more, whatever the lanes beside it are.
-template <size_t kTokens, typename T>
-HWY_FLATTEN void Blocks(const Wkv<T>& s, size_t t, size_t end, T* all_slots,
-                        MatrixView<T> y) {
-  const hn::ScalableTag<T> d;
-  using V = hn::VFromD<decltype(d)>;
-  const size_t lanes = hn::Lanes(d), begin = s.begin;
-  // Of one's own, as `s` may be what a store overwrites.
-  const MatrixView<const T> k = s.k, v = s.v;
-  ForEachVector(d, end - begin, [=, &s](size_t c, const auto& access) HWY_ATTR {
-    T* const slots = all_slots + c * kSlots;
-    BlockState<V> state = Take(d, slots);
-    const auto good = ScanBlock<kTokens>(
-        d, k, v, t, begin + c, access, hn::Load(d, slots + kSlotDecay * lanes),
-        hn::Load(d, slots + kSlotBonus * lanes), &state,
-        [&](size_t i, V, V num, V den, V, V) HWY_ATTR {
-          access.Store(hn::Div(num, den), y.row(t + i) + begin + c);
-        });
-    if (HWY_LIKELY(hn::AllTrue(d, good))) {
-      Put(d, state, slots);
-    } else {
-      BlockByTokens<kTokens>(d, s, t, begin + c, access, good, state, slots, y);
-    }
-  });
-}
-
-template <typename T>
-HWY_FLATTEN void StoreSlots(const T* slots, size_t begin, size_t end,
-                            size_t channels, T* state) {
-  const hn::ScalableTag<T> d;
-  ForEachVector(d, end - begin, [&](size_t c, const auto& access) HWY_ATTR {
-    const T* const from = slots + c * kSlots;
-    const auto states =
-        FromBlock(d, Take(d, from), hn::Load(d, from + kSlotP * hn::Lanes(d)));
-    StoreState(states, access, channels, state + begin + c);
-  });
-}
-
+// Blocks run through all channels, which reads memory in its order.
 template <typename T>
 HWY_FLATTEN void ForwardByBlocks(const Wkv<T>& s, size_t end, T* state,
                                  MatrixView<T> y, T* saved) {
-  const hn::ScalableTag<T> d;
-  const size_t length = s.k.rows, channels = s.k.cols, lanes = hn::Lanes(d);
+  const size_t length = s.k.rows, channels = s.k.cols;
+  const size_t lanes = hn::Lanes(hn::ScalableTag<T>());
   const size_t vectors = (end - s.begin + lanes - 1) / lanes;
-  T* slots = nullptr;
-  recurrence::LayOutScratch<T>(
-      [&](const auto& take) { slots = take(vectors * kSlots * lanes); });
-  ForEachVector(d, end - s.begin, [&](size_t c, const auto& access) HWY_ATTR {
-    const size_t col = s.begin + c;
-    T* const to = slots + c * kSlots;
-    const auto bonus = FastExp(d, access.Load(s.u + col));
-    hn::Store(bonus, d, to + kSlotBonus * lanes);
-    hn::Store(FastExpNonPositive(d, access.Load(s.w + col)), d,
-              to + kSlotDecay * lanes);
-    const auto states = LoadState(access, channels, state + col);
-    hn::Store(states.p[0], d, to + kSlotP * lanes);
-    Put(d, ToBlock(d, states, bonus), to);
+  T *slots = nullptr, *factors = nullptr;
+  recurrence::LayOutScratch<T>([&](const auto& take) {
+    slots = take(vectors * kSlots * lanes);
+    factors = take(vectors * kFactors * lanes);
   });
+  LoadSlots(s, end, state, factors, slots);
   const size_t chunk = std::min(s.chunk, length);
   for (size_t begin = 0; begin < length; begin += chunk) {
     if (saved != nullptr) {
-      StoreSlots(slots, s.begin, end, channels,
-                 saved + begin / chunk * WkvStateSize(channels));
+      StoreSlots(s, end, slots, saved + begin / chunk * WkvStateSize(channels));
     }
     const size_t last = std::min(length, begin + chunk);
     size_t t = begin;
-    for (; t + kBlock <= last; t += kBlock) Blocks<kBlock>(s, t, end, slots, y);
-    for (; t < last; ++t) Blocks<1>(s, t, end, slots, y);
+    for (; t + kBlock <= last; t += kBlock) {
+      Blocks<kBlock, true>(s, t, end, factors, slots, slots, y);
+    }
+    for (; t < last; ++t) Blocks<1, true>(s, t, end, factors, slots, slots, y);
   }
-  StoreSlots(slots, s.begin, end, channels, state);
+  StoreSlots(s, end, slots, state);
 }
 
 template <typename T>
@@ -202,110 +101,6 @@ HWY_FLATTEN void Forward(const Wkv<T>& s, T* state, MatrixView<T> y, T* saved) {
   });
 }
 
-// The gradients by A and B after a token, scaled: e^-r alpha and e^-r beta.
-// Every term in them was divided by a denominator e^m with m at least the
-// exponent that any earlier token has there, so r >= k_t and r >= p + w. (Where
-// blocks made the state, half an octave may be missing: their references are
-// rounded. The exponentials below are right for arguments that small, too.)
-template <class V>
-struct Carried {
-  V alpha, beta, r;
-};
-
-// One token backwards. With m = max(p, u + k), den the scaled denominator and q
-// = d_y / den,
-//
-//   s     = d_y share (v - y),               d_u += s,
-//   d_k   = s + e^{k - r} (alpha v + beta),  d_v = d_y share + e^{k - r} alpha,
-//   d_w  += e^{p + w - r} (alpha a + beta b),
-//   alpha <- e^{r' - r + w} alpha + e^{r' - m} q,
-//   beta  <- e^{r' - r + w} beta - e^{r' - m} q y,    r' = min(r - w, m).
-template <class D, class Access, class V, typename T>
-HWY_INLINE void TokenBackward(D d, const Wkv<T>& s, MatrixView<const T> d_y,
-                              size_t t, size_t col, const Access& access,
-                              const T* HWY_RESTRICT kept, V w, V u,
-                              Carried<V>* carried, V* d_w, V* d_u,
-                              const WkvGradients<T>& gradients) {
-  const auto of = [&](Kept i)
-                      HWY_ATTR { return hn::Load(d, kept + i * hn::Lanes(d)); };
-  const V k = access.Load(s.k.row(t) + col), v = access.Load(s.v.row(t) + col);
-  const V d_out = access.Load(d_y.row(t) + col);
-  const V p = of(kP), y = of(kY);
-  const V alpha = carried->alpha, beta = carried->beta, r = carried->r;
-
-  const V written = FastExpNonPositive(d, hn::Sub(k, r));
-  const V d_share = hn::Mul(d_out, of(kShare));
-  const V from_read = hn::Mul(d_share, hn::Sub(v, y));
-  *d_u = hn::Add(*d_u, from_read);
-  if (gradients.d_k.data != nullptr) {
-    T* const to = gradients.d_k.row(t) + col;
-    const V d_k = hn::MulAdd(written, hn::MulAdd(alpha, v, beta), from_read);
-    access.Store(hn::Add(access.Load(to), d_k), to);
-  }
-  if (gradients.d_v.data != nullptr) {
-    T* const to = gradients.d_v.row(t) + col;
-    const V d_v = hn::MulAdd(written, alpha, d_share);
-    access.Store(hn::Add(access.Load(to), d_v), to);
-  }
-
-  const V faded = FastExpNonPositive(d, hn::Sub(hn::Add(p, w), r));
-  *d_w =
-      hn::MulAdd(faded, hn::MulAdd(alpha, of(kA), hn::Mul(beta, of(kB))), *d_w);
-
-  const V m = hn::Max(p, hn::Add(u, k)), later = hn::Sub(r, w);
-  V old, own;
-  const V fading = hn::Neg(later), reading = hn::Neg(m);
-  ScaledExps<1>(d, &fading, &reading, &old, &own);
-  const V q = hn::Mul(own, hn::Mul(d_out, of(kInverse)));
-  carried->alpha = hn::MulAdd(old, alpha, q);
-  carried->beta = hn::NegMulAdd(q, y, hn::Mul(old, beta));
-  carried->r = hn::Min(later, m);
-}
-
-template <typename T>
-HWY_FLATTEN void Backward(const Wkv<T>& s, const T* saved,
-                          MatrixView<const T> d_y,
-                          const WkvGradients<T>& gradients) {
-  const hn::ScalableTag<T> d;
-  using V = hn::VFromD<decltype(d)>;
-  const size_t length = s.k.rows, channels = s.k.cols;
-  if (length == 0) return;
-  const size_t chunk = std::min(s.chunk, length);
-  const size_t chunks = (length + chunk - 1) / chunk;
-  T* kept = nullptr;
-  recurrence::LayOutScratch<T>(
-      [&](const auto& take) { kept = take(chunk * kKept * hn::Lanes(d)); });
-  ForEachVector(d, channels, [&](size_t col, const auto& access) HWY_ATTR {
-    const V w = access.Load(s.w + col), u = access.Load(s.u + col);
-    // Above all exponents, and finite, as p is below them.
-    Carried<V> carried = {hn::Zero(d), hn::Zero(d),
-                          hn::Set(d, static_cast<T>(1e38))};
-    V d_w = hn::Zero(d), d_u = hn::Zero(d);
-    for (size_t i = chunks; i-- > 0;) {
-      const size_t begin = i * chunk, end = std::min(length, begin + chunk);
-      const T* const from = saved + i * WkvStateSize(channels) + col;
-      States<1, V> states = {{access.Load(from)},
-                             {access.Load(from + channels)},
-                             {access.Load(from + 2 * channels)}};
-      ScanVectors<true>(d, s, begin, end, col, access, &states, MatrixView<T>(),
-                        kept);
-      for (size_t t = end; t-- > begin;) {
-        TokenBackward(d, s, d_y, t, col, access,
-                      kept + (t - begin) * kKept * hn::Lanes(d), w, u, &carried,
-                      &d_w, &d_u, gradients);
-      }
-    }
-    if (gradients.d_w != nullptr) {
-      T* const to = gradients.d_w + col;
-      access.Store(hn::Add(access.Load(to), d_w), to);
-    }
-    if (gradients.d_u != nullptr) {
-      T* const to = gradients.d_u + col;
-      access.Store(hn::Add(access.Load(to), d_u), to);
-    }
-  });
-}
-
 }  // namespace wkv
 
 void WkvForwardFloat(const Wkv<float>& s, float* state, MatrixView<float> y,
@@ -315,16 +110,6 @@ void WkvForwardFloat(const Wkv<float>& s, float* state, MatrixView<float> y,
 void WkvForwardDouble(const Wkv<double>& s, double* state, MatrixView<double> y,
                       double* saved) {
   wkv::Forward(s, state, y, saved);
-}
-void WkvBackwardFloat(const Wkv<float>& s, const float* saved,
-                      MatrixView<const float> d_y,
-                      const WkvGradients<float>& gradients) {
-  wkv::Backward(s, saved, d_y, gradients);
-}
-void WkvBackwardDouble(const Wkv<double>& s, const double* saved,
-                       MatrixView<const double> d_y,
-                       const WkvGradients<double>& gradients) {
-  wkv::Backward(s, saved, d_y, gradients);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -336,8 +121,6 @@ namespace mneme::kernels {
 
 HWY_EXPORT(WkvForwardFloat);
 HWY_EXPORT(WkvForwardDouble);
-HWY_EXPORT(WkvBackwardFloat);
-HWY_EXPORT(WkvBackwardDouble);
 
 void WkvForward(const Wkv<float>& s, float* state, MatrixView<float> y,
                 float* saved) {
@@ -346,16 +129,6 @@ void WkvForward(const Wkv<float>& s, float* state, MatrixView<float> y,
 void WkvForward(const Wkv<double>& s, double* state, MatrixView<double> y,
                 double* saved) {
   HWY_DYNAMIC_DISPATCH(WkvForwardDouble)(s, state, y, saved);
-}
-void WkvBackward(const Wkv<float>& s, const float* saved,
-                 MatrixView<const float> d_y,
-                 const WkvGradients<float>& gradients) {
-  HWY_DYNAMIC_DISPATCH(WkvBackwardFloat)(s, saved, d_y, gradients);
-}
-void WkvBackward(const Wkv<double>& s, const double* saved,
-                 MatrixView<const double> d_y,
-                 const WkvGradients<double>& gradients) {
-  HWY_DYNAMIC_DISPATCH(WkvBackwardDouble)(s, saved, d_y, gradients);
 }
 
 }  // namespace mneme::kernels

@@ -27,6 +27,7 @@
 #include <cstddef>
 
 #include "attention/kernels/exp-inl.h"
+#include "attention/kernels/lanes-inl.h"
 #include "attention/kernels/matrix.h"
 #include "attention/kernels/wkv_scan-inl.h"
 #include "hwy/cache_control.h"
@@ -161,6 +162,120 @@ HWY_INLINE auto ScanBlock(D d, MatrixView<const T> k, MatrixView<const T> v,
   // A NaN stays in b.
   return hn::And(hn::And(hn::Ge(least, limit), hn::Ge(b, limit)),
                  MayBeShared(d, state->octaves));
+}
+
+// The states of all channels before or after a block, a vector of channels
+// after the other: what a BlockState holds, and p where the octaves are NaN.
+enum Slot { kSlotA, kSlotB, kSlotOctaves, kSlotP, kSlots };
+// The constants of all channels, likewise: e^w and e^u.
+enum Factor { kDecay, kBonus, kFactors };
+
+template <class D, class V, typename T>
+HWY_INLINE void Put(D d, const BlockState<V>& state, T* slots) {
+  const size_t lanes = hn::Lanes(d);
+  hn::Store(state.a, d, slots + kSlotA * lanes);
+  hn::Store(state.b, d, slots + kSlotB * lanes);
+  hn::Store(state.octaves, d, slots + kSlotOctaves * lanes);
+}
+
+template <class D, class V = hn::VFromD<D>, typename T>
+HWY_INLINE BlockState<V> Take(D d, const T* slots) {
+  const size_t lanes = hn::Lanes(d);
+  return {hn::Load(d, slots + kSlotA * lanes),
+          hn::Load(d, slots + kSlotB * lanes),
+          hn::Load(d, slots + kSlotOctaves * lanes)};
+}
+
+template <class D, typename T>
+HWY_INLINE auto TakeByTokens(D d, const T* slots) {
+  return FromBlock(d, Take(d, slots),
+                   hn::Load(d, slots + kSlotP * hn::Lanes(d)));
+}
+
+template <typename T>
+HWY_FLATTEN void LoadSlots(const Wkv<T>& s, size_t end, const T* state,
+                           T* factors, T* slots) {
+  const hn::ScalableTag<T> d;
+  const size_t lanes = hn::Lanes(d);
+  ForEachVector(d, end - s.begin, [&](size_t c, const auto& access) HWY_ATTR {
+    const size_t col = s.begin + c;
+    const auto bonus = FastExp(d, access.Load(s.u + col));
+    hn::Store(bonus, d, factors + c * kFactors + kBonus * lanes);
+    hn::Store(FastExpNonPositive(d, access.Load(s.w + col)), d,
+              factors + c * kFactors + kDecay * lanes);
+    const auto states = LoadState(access, s.k.cols, state + col);
+    hn::Store(states.p[0], d, slots + c * kSlots + kSlotP * lanes);
+    Put(d, ToBlock(d, states, bonus), slots + c * kSlots);
+  });
+}
+
+template <typename T>
+HWY_FLATTEN void StoreSlots(const Wkv<T>& s, size_t end, const T* slots,
+                            T* state) {
+  const hn::ScalableTag<T> d;
+  ForEachVector(d, end - s.begin, [&](size_t c, const auto& access) HWY_ATTR {
+    StoreState(TakeByTokens(d, slots + c * kSlots), access, s.k.cols,
+               state + s.begin + c);
+  });
+}
+
+// The lanes of a block that are not `good`, token by token; y has the others
+// already, and `state` is theirs.
+template <size_t kTokens, class D, class Access, class V, class M, typename T>
+HWY_NOINLINE void BlockByTokens(D d, const Wkv<T>& s, size_t t, size_t col,
+                                const Access& access, M good, V bonus,
+                                BlockState<V> state, const T* from, T* to,
+                                MatrixView<T> y) {
+  const size_t lanes = hn::Lanes(d);
+  HWY_ALIGN T kept[kTokens * kKept * hn::MaxLanes(d)];
+  States<1, V> exact = TakeByTokens(d, from);
+  ScanVectors<true>(d, s, t, t + kTokens, col, access, &exact, MatrixView<T>(),
+                    kept);
+  for (size_t i = 0; i < kTokens && y.data != nullptr; ++i) {
+    T* const row = y.row(t + i) + col;
+    const V output = hn::Load(d, kept + (i * kKept + kY) * lanes);
+    access.Store(hn::IfThenElse(good, access.Load(row), output), row);
+  }
+  const BlockState<V> redone = ToBlock(d, exact, bonus);
+  state.a = hn::IfThenElse(good, state.a, redone.a);
+  state.b = hn::IfThenElse(good, state.b, redone.b);
+  state.octaves = hn::IfThenElse(good, state.octaves, redone.octaves);
+  Put(d, state, to);
+  hn::Store(exact.p[0], d, to + kSlotP * lanes);
+}
+
+// The tokens [t, t + kTokens) of channels [s.begin, end), from the states in
+// one array of slots to those in another, or the same. Without kOutput y is
+// null. A lane that blocks are not for is computed once more, whatever the
+// lanes beside it are.
+template <size_t kTokens, bool kOutput, typename T>
+HWY_FLATTEN void Blocks(const Wkv<T>& s, size_t t, size_t end,
+                        const T* all_factors, const T* before, T* after,
+                        MatrixView<T> y) {
+  const hn::ScalableTag<T> d;
+  using V = hn::VFromD<decltype(d)>;
+  const size_t lanes = hn::Lanes(d), begin = s.begin;
+  // Of one's own, as `s` may be what a store overwrites.
+  const MatrixView<const T> k = s.k, v = s.v;
+  ForEachVector(d, end - begin, [=, &s](size_t c, const auto& access) HWY_ATTR {
+    const T* const factors = all_factors + c * kFactors;
+    const T* const from = before + c * kSlots;
+    const V bonus = hn::Load(d, factors + kBonus * lanes);
+    BlockState<V> state = Take(d, from);
+    const auto good = ScanBlock<kTokens>(
+        d, k, v, t, begin + c, access, hn::Load(d, factors + kDecay * lanes),
+        bonus, &state, [&](size_t i, V, V num, V den, V, V) HWY_ATTR {
+          if constexpr (kOutput) {
+            access.Store(hn::Div(num, den), y.row(t + i) + begin + c);
+          }
+        });
+    if (HWY_LIKELY(hn::AllTrue(d, good))) {
+      Put(d, state, after + c * kSlots);
+    } else {
+      BlockByTokens<kTokens>(d, s, t, begin + c, access, good, bonus, state,
+                             from, after + c * kSlots, y);
+    }
+  });
 }
 
 }  // namespace wkv
