@@ -22,35 +22,35 @@ namespace HWY_NAMESPACE {
 namespace wkv {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// All tokens of kCount vectors of channels from `col` on.
-template <size_t kCount, class D, class Access, typename T>
-HWY_INLINE void ForwardVectors(D d, const Wkv<T>& s, size_t col,
-                               const Access& access, T* state, MatrixView<T> y,
-                               T* saved) {
-  const size_t length = s.k.rows, channels = s.k.cols;
-  const size_t chunk = std::min(s.chunk, length), lanes = hn::Lanes(d);
-  States<kCount, hn::VFromD<D>> states;
-  const auto store = [&](T* to) HWY_ATTR {
-    for (size_t i = 0; i < kCount; ++i, to += lanes) {
-      access.Store(states.a[i], to);
-      access.Store(states.b[i], to + channels);
-      access.Store(states.p[i], to + 2 * channels);
-    }
-  };
-  for (size_t i = 0; i < kCount; ++i) {
-    const T* const from = state + col + i * lanes;
-    states.a[i] = access.Load(from);
-    states.b[i] = access.Load(from + channels);
-    states.p[i] = access.Load(from + 2 * channels);
+// The tokens one by one, each through all channels.
+template <typename T>
+HWY_FLATTEN void ForwardByTokens(const Wkv<T>& s, size_t end, T* state,
+                                 MatrixView<T> y, T* saved) {
+  const hn::ScalableTag<T> d;
+  const size_t channels = s.k.cols;
+  for (size_t t = 0; t < s.k.rows; ++t) {
+    // Of one's own, as `s` may be what a store overwrites.
+    const T* const k = s.k.row(t) + s.begin;
+    const T* const v = s.v.row(t) + s.begin;
+    const T* const w = s.w + s.begin;
+    const T* const u = s.u + s.begin;
+    T* const to = y.row(t) + s.begin;
+    T* const states = state + s.begin;
+    T* const before = saved == nullptr
+                          ? nullptr
+                          : saved + t * WkvStateSize(channels) + s.begin;
+    ForEachVector(d, end - s.begin, [=](size_t c, const auto& access) HWY_ATTR {
+      auto of_vector = LoadState(access, channels, states + c);
+      if (before != nullptr) {
+        StoreState(of_vector, access, channels, before + c);
+      }
+      const auto read =
+          ScanToken(d, access.Load(k + c), access.Load(v + c),
+                    access.Load(w + c), access.Load(u + c), &of_vector);
+      access.Store(hn::Div(read.num, read.den), to + c);
+      StoreState(of_vector, access, channels, states + c);
+    });
   }
-  for (size_t begin = 0; begin < length; begin += chunk) {
-    if (saved != nullptr) {
-      store(saved + begin / chunk * WkvStateSize(channels) + col);
-    }
-    ScanVectors<false>(d, s, begin, std::min(length, begin + chunk), col,
-                       access, &states, y, static_cast<T*>(nullptr));
-  }
-  store(state + col);
 }
 
 // Blocks run through all channels, which reads memory in its order.
@@ -83,22 +83,14 @@ HWY_FLATTEN void ForwardByBlocks(const Wkv<T>& s, size_t end, T* state,
 
 template <typename T>
 HWY_FLATTEN void Forward(const Wkv<T>& s, T* state, MatrixView<T> y, T* saved) {
-  const hn::ScalableTag<T> d;
   const size_t end = std::min(s.end, s.k.cols);
   if (s.begin >= end) return;
   // For one token e^w and e^u would be two more exponentials.
   if (std::min(s.chunk, s.k.rows) > 1) {
-    return ForwardByBlocks(s, end, state, y, saved);
+    ForwardByBlocks(s, end, state, y, saved);
+  } else {
+    ForwardByTokens(s, end, state, y, saved);
   }
-  const size_t step = kVectors * hn::Lanes(d);
-  size_t col = s.begin;
-  for (; col + step <= end; col += step) {
-    ForwardVectors<kVectors>(d, s, col, AllLanes<decltype(d)>(), state, y,
-                             saved);
-  }
-  ForEachVector(d, end - col, [&](size_t c, const auto& access) HWY_ATTR {
-    ForwardVectors<1>(d, s, col + c, access, state, y, saved);
-  });
 }
 
 }  // namespace wkv

@@ -105,9 +105,7 @@ HWY_INLINE Carried<V> TokensBackward(D d, const Wkv<T>& s, const T* slots,
   const size_t lanes = hn::Lanes(d);
   HWY_ALIGN T all_kept[kTokens * kKept * hn::MaxLanes(d)];
   const V w = access.Load(s.w + col), u = access.Load(s.u + col);
-  States<1, V> states = TakeByTokens(d, slots);
-  ScanVectors<true>(d, s, t, t + kTokens, col, access, &states, MatrixView<T>(),
-                    all_kept);
+  ScanTokens<kTokens>(d, s, t, col, access, TakeByTokens(d, slots), all_kept);
   V alpha = carried.alpha, beta = carried.beta;
   V r = hn::Mul(carried.r, hn::Set(d, Ln2(d)));
   for (size_t i = kTokens; i-- > 0;) {

@@ -72,15 +72,15 @@ HWY_INLINE auto MayBeShared(D d, V octaves) {
 
 // Lanes that blocks are not for get NaN for octaves, and stay what they are.
 template <class D, class V>
-HWY_INLINE BlockState<V> ToBlock(D d, const States<1, V>& from, V bonus) {
+HWY_INLINE BlockState<V> ToBlock(D d, const State<V>& from, V bonus) {
   using T = hn::TFromD<D>;
   const V log2e = hn::Set(d, ExpConstants<T>::kLog2E);
   const V round = hn::Set(d, ExpConstants<T>::kRound);
   // A fresh p of -1e38 is only a state of zeros.
   const auto empty =
-      hn::And(hn::Eq(from.a[0], hn::Zero(d)), hn::Eq(from.b[0], hn::Zero(d)));
+      hn::And(hn::Eq(from.a, hn::Zero(d)), hn::Eq(from.b, hn::Zero(d)));
   const V p = hn::IfThenElse(
-      empty, hn::Set(d, static_cast<T>(-kMostOctaves / 2)), from.p[0]);
+      empty, hn::Set(d, static_cast<T>(-kMostOctaves / 2)), from.p);
   const V octaves = hn::MulAdd(p, log2e, round);
   const auto good =
       hn::And(MayBeShared(d, octaves),
@@ -88,16 +88,16 @@ HWY_INLINE BlockState<V> ToBlock(D d, const States<1, V>& from, V bonus) {
   const V z = hn::MulSub(p, log2e, NumberOf(d, octaves));
   const V scale =
       hn::IfThenElse(good, FastExp2NonPositive(d, z), hn::Set(d, T{1}));
-  return {hn::Mul(from.a[0], scale), hn::Mul(from.b[0], scale),
+  return {hn::Mul(from.a, scale), hn::Mul(from.b, scale),
           hn::IfThenElse(good, octaves, hn::NaN(d))};
 }
 
 // Where the octaves are NaN the exponent is `p`.
 template <class D, class V>
-HWY_INLINE States<1, V> FromBlock(D d, const BlockState<V>& from, V p) {
+HWY_INLINE State<V> FromBlock(D d, const BlockState<V>& from, V p) {
   const V shared = hn::Mul(NumberOf(d, from.octaves), hn::Set(d, Ln2(d)));
   const auto good = MayBeShared(d, from.octaves);
-  return {{from.a}, {from.b}, {hn::IfThenElse(good, shared, p)}};
+  return {from.a, from.b, hn::IfThenElse(good, shared, p)};
 }
 
 // The tokens [t, t + kTokens) of a vector of channels from `col` on. Each
@@ -203,9 +203,9 @@ HWY_FLATTEN void LoadSlots(const Wkv<T>& s, size_t end, const T* state,
     hn::Store(bonus, d, factors + c * kFactors + kBonus * lanes);
     hn::Store(FastExpNonPositive(d, access.Load(s.w + col)), d,
               factors + c * kFactors + kDecay * lanes);
-    const auto states = LoadState(access, s.k.cols, state + col);
-    hn::Store(states.p[0], d, slots + c * kSlots + kSlotP * lanes);
-    Put(d, ToBlock(d, states, bonus), slots + c * kSlots);
+    const auto loaded = LoadState(access, s.k.cols, state + col);
+    hn::Store(loaded.p, d, slots + c * kSlots + kSlotP * lanes);
+    Put(d, ToBlock(d, loaded, bonus), slots + c * kSlots);
   });
 }
 
@@ -228,9 +228,8 @@ HWY_NOINLINE void BlockByTokens(D d, const Wkv<T>& s, size_t t, size_t col,
                                 MatrixView<T> y) {
   const size_t lanes = hn::Lanes(d);
   HWY_ALIGN T kept[kTokens * kKept * hn::MaxLanes(d)];
-  States<1, V> exact = TakeByTokens(d, from);
-  ScanVectors<true>(d, s, t, t + kTokens, col, access, &exact, MatrixView<T>(),
-                    kept);
+  const State<V> exact =
+      ScanTokens<kTokens>(d, s, t, col, access, TakeByTokens(d, from), kept);
   for (size_t i = 0; i < kTokens && y.data != nullptr; ++i) {
     T* const row = y.row(t + i) + col;
     const V output = hn::Load(d, kept + (i * kKept + kY) * lanes);
@@ -241,7 +240,7 @@ HWY_NOINLINE void BlockByTokens(D d, const Wkv<T>& s, size_t t, size_t col,
   state.b = hn::IfThenElse(good, state.b, redone.b);
   state.octaves = hn::IfThenElse(good, state.octaves, redone.octaves);
   Put(d, state, to);
-  hn::Store(exact.p[0], d, to + kSlotP * lanes);
+  hn::Store(exact.p, d, to + kSlotP * lanes);
 }
 
 // The tokens [t, t + kTokens) of channels [s.begin, end), from the states in
