@@ -114,8 +114,8 @@ HWY_INLINE auto ScanBlock(D d, MatrixView<const T> k, MatrixView<const T> v,
   const hn::RebindToSigned<D> di;
   using VU = hn::VFromD<decltype(du)>;
   constexpr int kBias = static_cast<int>(C::kExponentBias);
-  // Rows of a block end before hardware has foreseen them.
-  constexpr size_t kAhead = 64 / sizeof(T);
+  // Rows end before hardware has foreseen those of the next block.
+  constexpr size_t kAhead = 128 / sizeof(T);
   constexpr T kLowest = static_cast<T>(-2 * kMostOctaves) * Ln2(D());
   const V log2e = hn::Set(d, C::kLog2E), round = hn::Set(d, C::kRound);
   const VU before = hn::BitCast(du, state->octaves);

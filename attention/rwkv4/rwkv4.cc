@@ -73,9 +73,9 @@ void ForParts(const OperatorCall& call, const Run& run) {
 
 // Sequence b of [batch, length, heads, dim] as a [length, channels] matrix.
 template <typename T>
-kernels::MatrixView<T> SequenceOf(const Tensor& x, int64_t b) {
+kernels::MatrixView<T> SequenceOf(const Tensor& x, const Dims& d, int64_t b) {
   if (x.empty()) return {};
-  const size_t length = x.dim(1), channels = x.dim(2) * x.dim(3);
+  const size_t length = d.length, channels = ChannelsOf(d);
   return {x.data<T>() + b * length * channels, length, channels};
 }
 
@@ -119,7 +119,7 @@ class Rwkv4Operator : public Operator {
         sequence.begin = begin;
         sequence.end = begin + width;
         kernels::WkvForward(
-            sequence, state, SequenceOf<T>(call->output, b),
+            sequence, state, SequenceOf<T>(call->output, d, b),
             call->keep ? saved.data<T>() + b * saved.dim(1) : nullptr);
       });
     });
@@ -137,15 +137,15 @@ class Rwkv4Operator : public Operator {
       using T = decltype(zero);
       ForParts(call, [&](int64_t b, int64_t begin, int64_t width) {
         kernels::WkvGradients<T> gradients;
-        gradients.d_k = SequenceOf<T>(d_inputs[kKey], b);
-        gradients.d_v = SequenceOf<T>(d_inputs[kValue], b);
+        gradients.d_k = SequenceOf<T>(d_inputs[kKey], call.dims, b);
+        gradients.d_v = SequenceOf<T>(d_inputs[kValue], call.dims, b);
         gradients.d_w = sums.data<T>() + 2 * b * channels;
         gradients.d_u = gradients.d_w + channels;
         kernels::Wkv<T> sequence = OneSequence<T>(call, b);
         sequence.begin = begin;
         sequence.end = begin + width;
         kernels::WkvBackward(sequence, saved.data<T>() + b * saved.dim(1),
-                             SequenceOf<T>(d_output, b), gradients);
+                             SequenceOf<T>(d_output, call.dims, b), gradients);
       });
       for (Input i : {kDecay, kBonus}) {
         if (d_inputs[i].empty()) continue;
@@ -239,8 +239,8 @@ class Rwkv4Operator : public Operator {
   template <typename T>
   kernels::Wkv<T> OneSequence(const OperatorCall& call, int64_t b) const {
     kernels::Wkv<T> s;
-    s.k = SequenceOf<T>(call.inputs[kKey], b);
-    s.v = SequenceOf<T>(call.inputs[kValue], b);
+    s.k = SequenceOf<T>(call.inputs[kKey], call.dims, b);
+    s.v = SequenceOf<T>(call.inputs[kValue], call.dims, b);
     s.w = call.inputs[kDecay].data<T>();
     s.u = call.inputs[kBonus].data<T>();
     s.chunk = ChunkOf(call.form, call.dims.length, chunk_);
