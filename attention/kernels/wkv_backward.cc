@@ -146,9 +146,8 @@ HWY_INLINE Carried<V> TokensBackward(D d, const Wkv<T>& s, const T* slots,
   return carried;
 }
 
-// What is kept of a token in a block: f, the state before it, its output and 1
-// / denominator.
-enum KeptOfBlock { kF, kBlockA, kBlockB, kBlockY, kBlockInverse, kKeptOfBlock };
+// What is kept of a token in a block: f and the state before it.
+enum KeptOfBlock { kF, kBlockA, kBlockB, kKeptOfBlock };
 
 // The tokens [t, t + kTokens) of a vector of channels from what is kept of
 // them. Here r is the block's reference, so that with g = d_y / den
@@ -176,17 +175,20 @@ HWY_INLINE Carried<V> KeptBackward(D d, MatrixView<const T> v,
     const auto of = [&](KeptOfBlock j)
                         HWY_ATTR { return hn::Load(d, kept + j * lanes); };
     hwy::Prefetch(d_y.row(t + i) + col + kAhead<T>);
-    const V f = of(kF), y = of(kBlockY);
+    const V f = of(kF), a = of(kBlockA), b = of(kBlockB);
     const V value = access.Load(v.row(t + i) + col);
-    const V g = hn::Mul(access.Load(d_y.row(t + i) + col), of(kBlockInverse));
-    const V d_share = hn::Mul(hn::Mul(bonus, f), g);
+    const V read = hn::Mul(bonus, f);
+    const V inverse = hn::Div(hn::Set(d, T{1}), hn::Add(b, read));
+    const V y = hn::Mul(hn::MulAdd(read, value, a), inverse);
+    const V g = hn::Mul(access.Load(d_y.row(t + i) + col), inverse);
+    const V d_share = hn::Mul(read, g);
     const V from_read = hn::Mul(d_share, hn::Sub(value, y));
     d_u = hn::Add(d_u, from_read);
     AddTo(d, hn::MulAdd(f, hn::MulAdd(alpha, value, beta), from_read), access,
           gradients.d_k, t + i, col);
     AddTo(d, hn::MulAdd(f, alpha, d_share), access, gradients.d_v, t + i, col);
-    by_a = hn::MulAdd(alpha, of(kBlockA), by_a);
-    by_b = hn::MulAdd(beta, of(kBlockB), by_b);
+    by_a = hn::MulAdd(alpha, a, by_a);
+    by_b = hn::MulAdd(beta, b, by_b);
     alpha = hn::MulAdd(decay, alpha, g);
     beta = hn::MulSub(decay, beta, hn::Mul(g, y));
   }
@@ -245,14 +247,11 @@ HWY_FLATTEN void KeepBlocks(MatrixView<const T> k, MatrixView<const T> v,
     const auto good = ScanBlock<kTokens>(
         d, k, v, t, begin + c, access, hn::Load(d, factors + kDecay * lanes),
         hn::Load(d, factors + kBonus * lanes), &state,
-        [=](size_t i, V f, V num, V den, V a, V b) HWY_ATTR {
+        [=](size_t i, V f, V, V, V a, V b) HWY_ATTR {
           T* const to = kept + (1 + i * kKeptOfBlock) * lanes;
-          const V inverse = hn::Div(hn::Set(d, T{1}), den);
           hn::Store(f, d, to + kF * lanes);
           hn::Store(a, d, to + kBlockA * lanes);
           hn::Store(b, d, to + kBlockB * lanes);
-          hn::Store(hn::Mul(num, inverse), d, to + kBlockY * lanes);
-          hn::Store(inverse, d, to + kBlockInverse * lanes);
         });
     hn::Store(hn::IfThenElse(good, NumberOf(d, state.octaves), hn::NaN(d)), d,
               kept);
