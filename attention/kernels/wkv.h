@@ -14,8 +14,8 @@
 // that loses nothing; b may then be as small as 1e-18, and results differ from
 // those of chunks of one token by roundings. The backward carries the gradients
 // by A and B likewise, as e^-r times numbers that no small b has made greater
-// than 1e18 times the gradient of y, with r the least of the exponents they
-// were divided by.
+// than 1e18 times the gradient of y, with r the block's reference or, token by
+// token, the least of the exponents they were divided by.
 //
 // `chunk` is how many tokens share a saved state; the backward computes those
 // in between once more. Channels are lanes, and tokens follow one another.
@@ -40,8 +40,8 @@ struct Wkv {
   const T* w = nullptr;   // [channels], log decay a token, <= 0
   const T* u = nullptr;   // [channels]
   size_t chunk = 32;      // >= 1
-  // The forward computes channels [begin, min(end, channels)) and leaves the
-  // others alone: threads may share a sequence.
+  // Channels [begin, min(end, channels)) are computed and the others left
+  // alone: threads may share a sequence.
   size_t begin = 0, end = SIZE_MAX;
 };
 

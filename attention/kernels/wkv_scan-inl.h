@@ -24,10 +24,9 @@ namespace HWY_NAMESPACE {
 namespace wkv {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Token by token, a few vectors of channels at a time. The chain between tokens
-// is short (p, then a multiply-add); the exponentials hang off it, several
-// tokens' at once. `access` is AllLanes or FirstLanes; lanes outside hold zeros
-// or what comes of them, and are not stored.
+// The chain between tokens is short (p, then a multiply-add); the exponentials
+// hang off it. `access` is AllLanes or FirstLanes; lanes outside hold zeros or
+// what comes of them, and are not stored.
 
 // (e^{x - m}, e^{y - m}) with m = max(x, y), for kCount pairs at once: one of
 // the two is 1.
@@ -49,76 +48,77 @@ HWY_INLINE void ScaledExps(D d, const V* x, const V* y, V* exp_x, V* exp_y) {
   }
 }
 
+// The state of a vector of channels.
+template <class V>
+struct State {
+  V a, b, p;
+};
+
+// That of channels `from` on, of `channels` in all.
+template <class Access>
+HWY_INLINE auto LoadState(const Access& access, size_t channels,
+                          const typename Access::T* from) {
+  return State<typename Access::V>{access.Load(from),
+                                   access.Load(from + channels),
+                                   access.Load(from + 2 * channels)};
+}
+template <class Access, class V>
+HWY_INLINE void StoreState(const State<V>& state, const Access& access,
+                           size_t channels, typename Access::T* to) {
+  access.Store(state.a, to);
+  access.Store(state.b, to + channels);
+  access.Store(state.p, to + 2 * channels);
+}
+
+// A token's output as numerator and denominator, and its own share in the
+// latter, scaled by the greater of p and u + k.
+template <class V>
+struct Read {
+  V num, den, own;
+};
+
+// Reads with a token, and advances the state.
+template <class D, class V>
+HWY_INLINE Read<V> ScanToken(D d, V k, V v, V w, V u, State<V>* state) {
+  // The exponents of the read, then those of the write.
+  const V of_state[] = {state->p, hn::Add(state->p, w)};
+  const V of_token[] = {hn::Add(u, k), k};
+  V old[2], own[2];
+  ScaledExps<2>(d, of_state, of_token, old, own);
+  const Read<V> read = {hn::MulAdd(old[0], state->a, hn::Mul(own[0], v)),
+                        hn::MulAdd(old[0], state->b, own[0]), own[0]};
+  state->a = hn::MulAdd(old[1], state->a, hn::Mul(own[1], v));
+  state->b = hn::MulAdd(old[1], state->b, own[1]);
+  state->p = hn::Max(of_state[1], of_token[1]);
+  return read;
+}
+
 // What the backward wants to know of a token, a vector each: the state before
 // it, its output, its own share in the output, and 1 / denominator (scaled by
 // the greater of p and u + k).
 enum Kept { kA, kB, kP, kY, kShare, kInverse, kKept };
 
-// Vectors of channels that run side by side, for exponentials in batches of
-// twice as many: as many as registers hold.
-constexpr size_t kVectors = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
-
-// The state of kCount vectors of channels.
-template <size_t kCount, class V>
-struct States {
-  V a[kCount], b[kCount], p[kCount];
-};
-
-// The tokens [begin, end) of kCount vectors of channels from `col` on, whose
-// states are advanced. With kKeep, kept receives vectors [token][kKept] (of one
-// vector of channels); else y receives the output.
-template <bool kKeep, size_t kCount, class D, class Access, class V, typename T>
-HWY_INLINE void ScanVectors(D d, const Wkv<T>& s, size_t begin, size_t end,
-                            size_t col, const Access& access,
-                            States<kCount, V>* states, MatrixView<T> y,
-                            T* HWY_RESTRICT kept) {
-  static_assert(!kKeep || kCount == 1, "kept holds one vector of channels");
+// The tokens [t, t + kTokens) of a vector of channels from `col` on, of which
+// kept receives vectors [token][kKept]. Returns the state after them.
+template <size_t kTokens, class D, class Access, class V, typename T>
+HWY_INLINE State<V> ScanTokens(D d, const Wkv<T>& s, size_t t, size_t col,
+                               const Access& access, State<V> state,
+                               T* HWY_RESTRICT kept) {
   const size_t lanes = hn::Lanes(d);
-  V a[kCount], b[kCount], p[kCount];
-  HWY_UNROLL(4) for (size_t i = 0; i < kCount; ++i) {
-    a[i] = states->a[i];
-    b[i] = states->b[i];
-    p[i] = states->p[i];
+  const V w = access.Load(s.w + col), u = access.Load(s.u + col);
+  for (size_t i = 0; i < kTokens; ++i, kept += kKept * lanes) {
+    hn::Store(state.a, d, kept + kA * lanes);
+    hn::Store(state.b, d, kept + kB * lanes);
+    hn::Store(state.p, d, kept + kP * lanes);
+    const Read<V> read =
+        ScanToken(d, access.Load(s.k.row(t + i) + col),
+                  access.Load(s.v.row(t + i) + col), w, u, &state);
+    const V inverse = hn::Div(hn::Set(d, T{1}), read.den);
+    hn::Store(hn::Mul(read.num, inverse), d, kept + kY * lanes);
+    hn::Store(hn::Mul(read.own, inverse), d, kept + kShare * lanes);
+    hn::Store(inverse, d, kept + kInverse * lanes);
   }
-  for (size_t t = begin; t < end; ++t) {
-    // The exponents of the read, then those of the write.
-    V of_state[2 * kCount], of_token[2 * kCount];
-    HWY_UNROLL(4) for (size_t i = 0; i < kCount; ++i) {
-      const size_t at = col + i * lanes;
-      const V k = access.Load(s.k.row(t) + at);
-      of_state[i] = p[i];
-      of_token[i] = hn::Add(access.Load(s.u + at), k);
-      of_state[kCount + i] = hn::Add(p[i], access.Load(s.w + at));
-      of_token[kCount + i] = k;
-    }
-    V old[2 * kCount], own[2 * kCount];
-    ScaledExps<2 * kCount>(d, of_state, of_token, old, own);
-    HWY_UNROLL(4) for (size_t i = 0; i < kCount; ++i) {
-      const V v = access.Load(s.v.row(t) + col + i * lanes);
-      const V inverse =
-          hn::Div(hn::Set(d, T{1}), hn::MulAdd(old[i], b[i], own[i]));
-      const V share = hn::Mul(own[i], inverse);
-      const V output =
-          hn::MulAdd(share, v, hn::Mul(hn::Mul(old[i], inverse), a[i]));
-      if constexpr (kKeep) {
-        const V vectors[] = {a[i], b[i], p[i], output, share, inverse};
-        for (size_t j = 0; j < kKept; ++j, kept += lanes) {
-          hn::Store(vectors[j], d, kept);
-        }
-      } else {
-        access.Store(output, y.row(t) + col + i * lanes);
-      }
-      const size_t w = kCount + i;
-      a[i] = hn::MulAdd(old[w], a[i], hn::Mul(own[w], v));
-      b[i] = hn::MulAdd(old[w], b[i], own[w]);
-      p[i] = hn::Max(of_state[w], of_token[w]);
-    }
-  }
-  HWY_UNROLL(4) for (size_t i = 0; i < kCount; ++i) {
-    states->a[i] = a[i];
-    states->b[i] = b[i];
-    states->p[i] = p[i];
-  }
+  return state;
 }
 
 }  // namespace wkv

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <limits>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -77,7 +78,7 @@ struct Problem {
 
 template <typename T>
 struct Results {
-  std::vector<T> y, state, d_k, d_v, d_w, d_u;
+  std::vector<T> y, state, saved, d_k, d_v, d_w, d_u;
 };
 
 // Adds the gradients to outputs that hold `initial`.
@@ -87,13 +88,13 @@ Results<T> Evaluate(const Problem<T>& p, T initial = 0) {
   Results<T> r;
   TestMatrix<T> y(s.length, s.channels, 3, 99);
   r.state = p.state;
-  std::vector<T> saved(WkvSavedSize(s.length, s.chunk, s.channels));
-  WkvForward(p.Arguments(), r.state.data(), y.view(), saved.data());
+  r.saved.resize(WkvSavedSize(s.length, s.chunk, s.channels));
+  WkvForward(p.Arguments(), r.state.data(), y.view(), r.saved.data());
   TestMatrix<T> d_k(s.length, s.channels, 3, initial);
   TestMatrix<T> d_v(s.length, s.channels, 2, initial);
   r.d_w.assign(s.channels, initial);
   r.d_u.assign(s.channels, initial);
-  WkvBackward(p.Arguments(), saved.data(), p.d_y.view(),
+  WkvBackward(p.Arguments(), r.saved.data(), p.d_y.view(),
               {d_k.view(), d_v.view(), r.d_w.data(), r.d_u.data()});
   EXPECT_TRUE(y.GapsIntact() && d_k.GapsIntact() && d_v.GapsIntact());
   r.y = y.Values();
@@ -183,6 +184,38 @@ TYPED_TEST(WkvTest, ChannelsMayBeComputedInParts) {
   }
 }
 
+TYPED_TEST(WkvTest, GradientsMayBeComputedInParts) {
+  using T = TypeParam;
+  for (const Shape& shape : kShapes) {
+    const Problem<T> problem(shape);
+    ForEachSimdTarget([&] {
+      const Results<T> whole = Evaluate(problem);
+      TestMatrix<T> d_k(shape.length, shape.channels, 3, 0);
+      TestMatrix<T> d_v(shape.length, shape.channels, 2, 0);
+      std::vector<T> d_w(shape.channels), d_u(shape.channels);
+      Wkv<T> s = problem.Arguments();
+      const auto add = [&](size_t begin, size_t end) {
+        s.begin = begin;
+        s.end = end;
+        WkvBackward(s, whole.saved.data(), problem.d_y.view(),
+                    {d_k.view(), d_v.view(), d_w.data(), d_u.data()});
+      };
+      const size_t cut = shape.channels / 3 + 1;
+      add(cut, shape.channels + 1);
+      for (size_t c = 0; c < cut; ++c) {
+        EXPECT_EQ(d_u[c], 0);
+        EXPECT_EQ(d_v.view()(0, c), 0);
+      }
+      add(0, cut);
+      EXPECT_EQ(d_k.Values(), whole.d_k);
+      EXPECT_EQ(d_v.Values(), whole.d_v);
+      EXPECT_EQ(d_w, whole.d_w);
+      EXPECT_EQ(d_u, whole.d_u);
+      EXPECT_TRUE(d_k.GapsIntact() && d_v.GapsIntact());
+    });
+  }
+}
+
 // Token by token as chunks of one, to the last bit; longer chunks round their
 // sums differently.
 TYPED_TEST(WkvTest, ContinuesWhereItStopped) {
@@ -227,6 +260,73 @@ TYPED_TEST(WkvTest, BlocksLeaveExtremesToSingleTokens) {
       [&] { ExpectNear(y, Evaluate(problem).y, bound, bound, "y"); });
 }
 
+// Tokens that weigh nothing at all, and NaN of either sign, which stays in its
+// channel from its token on.
+TYPED_TEST(WkvTest, InfinitelySmallWeightsAndNaN) {
+  using Limits = std::numeric_limits<TypeParam>;
+  Problem<TypeParam> problem({24, 21, 24, 0, 1, false});
+  for (size_t t = 1; t < 24; ++t) {
+    if (t % 3 != 0) problem.k.view()(t, 2) = -Limits::infinity();
+    if (t % 3 != 0) problem.k.view()(t, 3) = -1e30;
+  }
+  Values y;
+  Loss(problem, &y);
+  problem.k.view()(5, 7) = Limits::quiet_NaN();
+  problem.k.view()(12, 20) = std::copysign(Limits::quiet_NaN(), TypeParam{-1});
+  const double bound = std::is_same<TypeParam, float>::value ? 6e-6 : 1e-13;
+  ForEachSimdTarget([&] {
+    std::vector<TypeParam> actual = Evaluate(problem).y;
+    for (size_t t = 0; t < 24; ++t) {
+      for (size_t c : {7, 20}) {
+        TypeParam& entry = actual[t * 21 + c];
+        EXPECT_EQ(std::isnan(entry), t >= (c == 7 ? 5 : 12));
+        if (std::isnan(entry)) entry = y[t * 21 + c];
+      }
+    }
+    ExpectNear(y, actual, bound, bound, "y");
+  });
+}
+
+// The same problem in double and in T.
+template <typename T>
+void ExpectGradients(Problem<double> p, const Problem<T>& problem,
+                     double absolute) {
+  const auto loss = [&] {
+    Values y;
+    return Loss(p, &y);
+  };
+  // Errors must be small beside the gradients, not beside the 5.
+  const auto less_five = [](std::vector<T> gradients) {
+    for (T& d : gradients) d -= 5;
+    return gradients;
+  };
+  const auto by_entry = [&](TestMatrix<double>* m) {
+    Values result;
+    for (size_t r = 0; r < m->view().rows; ++r) {
+      for (size_t c = 0; c < m->view().cols; ++c) {
+        Values entry = {m->view()(r, c)};
+        const double original = entry[0];
+        result.push_back(CentralDifferences(&entry, [&] {
+          m->view()(r, c) = entry[0];
+          return loss();
+        })[0]);
+        m->view()(r, c) = original;
+      }
+    }
+    return result;
+  };
+  const Values d_k = by_entry(&p.k), d_v = by_entry(&p.v),
+               d_w = CentralDifferences(&p.w, loss),
+               d_u = CentralDifferences(&p.u, loss);
+  ForEachSimdTarget([&] {
+    const Results<T> actual = Evaluate(problem, T{5});
+    ExpectNear(d_k, less_five(actual.d_k), 1e-3, absolute, "d_k");
+    ExpectNear(d_v, less_five(actual.d_v), 1e-3, absolute, "d_v");
+    ExpectNear(d_w, less_five(actual.d_w), 1e-3, absolute, "d_w");
+    ExpectNear(d_u, less_five(actual.d_u), 1e-3, absolute, "d_u");
+  });
+}
+
 TYPED_TEST(WkvTest, GradientsEqualCentralDifferences) {
   // Differences need double; float is held to the same, up to its rounding.
   const double absolute = std::is_same<TypeParam, float>::value ? 1e-3 : 1e-5;
@@ -235,43 +335,28 @@ TYPED_TEST(WkvTest, GradientsEqualCentralDifferences) {
         Shape{9, 7, 4, 1000, 1, false}, Shape{9, 7, 4, -1000, 1, true}}) {
     SCOPED_TRACE("length " + std::to_string(shape.length) + ", offset " +
                  std::to_string(shape.offset));
-    Problem<double> p(shape);
-    const Problem<TypeParam> problem(shape);
-    const auto loss = [&] {
-      Values y;
-      return Loss(p, &y);
-    };
-    // Errors must be small beside the gradients, not beside the 5.
-    const auto less_five = [](std::vector<TypeParam> gradients) {
-      for (TypeParam& d : gradients) d -= 5;
-      return gradients;
-    };
-    const auto by_entry = [&](TestMatrix<double>* m) {
-      Values result;
-      for (size_t r = 0; r < m->view().rows; ++r) {
-        for (size_t c = 0; c < m->view().cols; ++c) {
-          Values entry = {m->view()(r, c)};
-          const double original = entry[0];
-          result.push_back(CentralDifferences(&entry, [&] {
-            m->view()(r, c) = entry[0];
-            return loss();
-          })[0]);
-          m->view()(r, c) = original;
-        }
-      }
-      return result;
-    };
-    const Values d_k = by_entry(&p.k), d_v = by_entry(&p.v),
-                 d_w = CentralDifferences(&p.w, loss),
-                 d_u = CentralDifferences(&p.u, loss);
-    ForEachSimdTarget([&] {
-      const Results<TypeParam> actual = Evaluate(problem, TypeParam{5});
-      ExpectNear(d_k, less_five(actual.d_k), 1e-3, absolute, "d_k");
-      ExpectNear(d_v, less_five(actual.d_v), 1e-3, absolute, "d_v");
-      ExpectNear(d_w, less_five(actual.d_w), 1e-3, absolute, "d_w");
-      ExpectNear(d_u, less_five(actual.d_u), 1e-3, absolute, "d_u");
-    });
+    ExpectGradients(Problem<double>(shape), Problem<TypeParam>(shape),
+                    absolute);
   }
+}
+
+// The first chunk's keys are far above the rest, so that what it saves has a
+// reference far above what follows: the rest never catches up, or does so at
+// once (and is left to single tokens, beside channels that are not), or in the
+// third chunk, whose tokens are fewer than a block.
+TYPED_TEST(WkvTest, GradientsFromAStateThatABlockSaved) {
+  const double absolute = std::is_same<TypeParam, float>::value ? 1e-4 : 1e-6;
+  const auto make = [](auto zero) {
+    using T = decltype(zero);
+    Problem<T> problem({19, 21, 8, 0, 1, false});
+    for (size_t c = 0; c < 21; ++c) {
+      const T above = c % 3 == 0 ? 30 : c % 3 == 1 ? 60 : 8;
+      for (size_t t = 0; t < 8; ++t) problem.k.view()(t, c) += above;
+      problem.w[c] = c % 3 == 1 ? T{-10} : T{-1} - T{0.01f} * c;
+    }
+    return problem;
+  };
+  ExpectGradients(make(0.0), make(TypeParam{0}), absolute);
 }
 
 }  // namespace

@@ -22,6 +22,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -41,17 +43,39 @@ namespace {
 
 enum Input { kValue, kKey, kDecay, kBonus };
 
-// Of a sequence that one of several threads scans at a time. One alone takes
-// all, as rows of memory are longer then.
-constexpr int64_t kChannelsAPart = 128;
-
 int64_t ChannelsOf(const Dims& d) { return d.heads * d.value_dim; }
+
+// How many channels of a sequence are scanned at a time. Channels do not meet,
+// so that it changes no result: parts are for threads that would have no
+// sequence of their own, and as few as there are such threads, as rows of
+// memory are longer then. One token is done before a thread has woken.
+int64_t ChannelsAPart(const OperatorCall& call) {
+  const Dims& d = call.dims;
+  const int64_t threads = call.pool == nullptr ? 1 : call.pool->threads();
+  if (d.length == 1 || d.batch >= threads) return ChannelsOf(d);
+  constexpr int64_t kWhole = 64;  // vectors, of any target
+  const int64_t parts = (threads + d.batch - 1) / d.batch;
+  const int64_t width = (ChannelsOf(d) + parts - 1) / parts;
+  return (width + kWhole - 1) / kWhole * kWhole;
+}
+
+// Calls run(sequence, first channel, how many channels at most) for each part.
+template <typename Run>
+void ForParts(const OperatorCall& call, const Run& run) {
+  const int64_t width = ChannelsAPart(call);
+  const int64_t parts = (ChannelsOf(call.dims) + width - 1) / width;
+  const auto item = [&](size_t i, int) {
+    run(static_cast<int64_t>(i) / parts, i % parts * width, width);
+  };
+  // Only a reference, which a std::function holds without memory of its own.
+  kernels::ParallelFor(call.pool, call.dims.batch * parts, std::cref(item));
+}
 
 // Sequence b of [batch, length, heads, dim] as a [length, channels] matrix.
 template <typename T>
-kernels::MatrixView<T> SequenceOf(const Tensor& x, int64_t b) {
+kernels::MatrixView<T> SequenceOf(const Tensor& x, const Dims& d, int64_t b) {
   if (x.empty()) return {};
-  const size_t length = x.dim(1), channels = x.dim(2) * x.dim(3);
+  const size_t length = d.length, channels = ChannelsOf(d);
   return {x.data<T>() + b * length * channels, length, channels};
 }
 
@@ -80,14 +104,7 @@ class Rwkv4Operator : public Operator {
     }
     DispatchDType(call->output.dtype(), [&](auto zero) {
       using T = decltype(zero);
-      // Channels do not meet: parts change no result. They are for threads that
-      // would have no sequence of their own.
-      const bool whole =
-          call->pool == nullptr || d.batch >= call->pool->threads();
-      const int64_t width = whole ? ChannelsOf(d) : kChannelsAPart;
-      const int64_t parts = (ChannelsOf(d) + width - 1) / width;
-      kernels::ParallelFor(call->pool, d.batch * parts, [&](size_t i, int) {
-        const int64_t b = i / parts, part = i % parts;
+      ForParts(*call, [&](int64_t b, int64_t begin, int64_t width) {
         std::vector<T> fresh;
         T* state;
         if (call->state == nullptr) {
@@ -99,10 +116,10 @@ class Rwkv4Operator : public Operator {
           state = all.data<T>() + b * size;
         }
         kernels::Wkv<T> sequence = OneSequence<T>(*call, b);
-        sequence.begin = part * width;
-        sequence.end = sequence.begin + width;
+        sequence.begin = begin;
+        sequence.end = begin + width;
         kernels::WkvForward(
-            sequence, state, SequenceOf<T>(call->output, b),
+            sequence, state, SequenceOf<T>(call->output, d, b),
             call->keep ? saved.data<T>() + b * saved.dim(1) : nullptr);
       });
     });
@@ -118,15 +135,17 @@ class Rwkv4Operator : public Operator {
     sums.FillZero();
     DispatchDType(d_output.dtype(), [&](auto zero) {
       using T = decltype(zero);
-      kernels::ParallelFor(call.pool, batch, [&](size_t b, int) {
+      ForParts(call, [&](int64_t b, int64_t begin, int64_t width) {
         kernels::WkvGradients<T> gradients;
-        gradients.d_k = SequenceOf<T>(d_inputs[kKey], b);
-        gradients.d_v = SequenceOf<T>(d_inputs[kValue], b);
+        gradients.d_k = SequenceOf<T>(d_inputs[kKey], call.dims, b);
+        gradients.d_v = SequenceOf<T>(d_inputs[kValue], call.dims, b);
         gradients.d_w = sums.data<T>() + 2 * b * channels;
         gradients.d_u = gradients.d_w + channels;
-        kernels::WkvBackward(OneSequence<T>(call, b),
-                             saved.data<T>() + b * saved.dim(1),
-                             SequenceOf<T>(d_output, b), gradients);
+        kernels::Wkv<T> sequence = OneSequence<T>(call, b);
+        sequence.begin = begin;
+        sequence.end = begin + width;
+        kernels::WkvBackward(sequence, saved.data<T>() + b * saved.dim(1),
+                             SequenceOf<T>(d_output, call.dims, b), gradients);
       });
       for (Input i : {kDecay, kBonus}) {
         if (d_inputs[i].empty()) continue;
@@ -171,14 +190,14 @@ class Rwkv4Operator : public Operator {
     return cost;
   }
 
-  // The way back goes token by token: what was written and what has faded, and
-  // the gradients carried on, take an exponential each.
+  // The way back computes the forward's 11 FLOPs and its exponential again, and
+  // takes 23 more for the gradients.
   Cost BackwardCost(const Dims& d, Form form) const override {
     const double numbers =
         static_cast<double>(d.batch) * d.length * ChannelsOf(d);
     Cost cost = Operator::BackwardCost(d, form);
-    cost.flops = 33 * numbers;
-    cost.exps = 3 * numbers;
+    cost.flops = 34 * numbers;
+    cost.exps = numbers;
     return cost;
   }
 
@@ -220,8 +239,8 @@ class Rwkv4Operator : public Operator {
   template <typename T>
   kernels::Wkv<T> OneSequence(const OperatorCall& call, int64_t b) const {
     kernels::Wkv<T> s;
-    s.k = SequenceOf<T>(call.inputs[kKey], b);
-    s.v = SequenceOf<T>(call.inputs[kValue], b);
+    s.k = SequenceOf<T>(call.inputs[kKey], call.dims, b);
+    s.v = SequenceOf<T>(call.inputs[kValue], call.dims, b);
     s.w = call.inputs[kDecay].data<T>();
     s.u = call.inputs[kBonus].data<T>();
     s.chunk = ChunkOf(call.form, call.dims.length, chunk_);
