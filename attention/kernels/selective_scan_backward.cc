@@ -35,13 +35,12 @@ namespace hn = hwy::HWY_NAMESPACE;
 // after the other: first forwards, which leaves e and f of all tokens behind,
 // then backwards. So these, and the vectors whose lanes will add up to d_b and
 // d_c, stay in the first cache level, where those of all states would not.
-
 constexpr size_t kStatesAtOnce = 4;
 // As many tokens as give the exponential enough to do.
 constexpr size_t kTokensAtOnce = HWY_TARGET <= HWY_AVX3 ? 2 : 1;
 
 // Whole vectors of channels, zero beyond the last. `tokens` are [vector][token]
-// (of a chunk), `states` [vector][n].
+// of a chunk, `states` [vector][n].
 template <typename T>
 class Backward {
  public:
@@ -88,7 +87,7 @@ class Backward {
   // What a vector of channels has for a token, a vector each, and for a token
   // and a state. They stand together: arrays of their own would lie a multiple
   // of 4 KiB apart, and cores take loads for loads of what was just stored at
-  // such a distance (Zen 5: the whole took 1.7 times as long).
+  // such a distance (Zen 5: the whole took 1.2 times as long).
   enum OfToken { kStep, kInput, kOutput, kWrite, kFade, kTokenVectors };
   enum OfState { kDecay, kLeft, kInputSum, kOutputSum, kStateVectors };
 
@@ -252,7 +251,7 @@ class Backward {
     }
   }
 
-  // As many tokens at once as give the exponential enough to do.
+  // kTokens tokens at once.
   template <size_t kTokens, size_t kCount>
   static HWY_INLINE void ScanTokens(const T* HWY_RESTRICT token,
                                     const T* HWY_RESTRICT a,

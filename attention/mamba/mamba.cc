@@ -336,7 +336,7 @@ VariantDescriptor Describe() {
   d.title = "Mamba";
   d.family = "additive recurrence";
   d.paper = "arXiv 2312.00752";
-  d.version = 3;
+  d.version = 2;
   d.summary = "selective state space: a scan with per-channel, per-token steps";
   d.tolerance = 6e-7;  // measured 4.2e-7
   d.options = {
