@@ -9,7 +9,9 @@
 //
 // with step sizes dt >= 0, transitions a <= 0, and b and c shared by all
 // channels. As a depends on the channel there is no matrix product in it:
-// channels are lanes, and tokens follow one another.
+// channels are lanes, and tokens follow one another. Only of a single token, as
+// decoding takes them, the states of a channel are lanes: states lie like a,
+// where one pass over both is all there is to do.
 //
 // `chunk` is how many tokens share a saved state. The backward computes the
 // states in between once more, since dividing by the decays would be unstable.
@@ -35,8 +37,8 @@ struct SelectiveScan {
   MatrixView<const T> c;   // [length, state_dim]
   const T* d = nullptr;    // [channels]
   size_t chunk = 32;       // >= 1
-  // The forward computes channels [begin, min(end, channels)) and leaves the
-  // others alone: threads may share a sequence.
+  // Channels [begin, min(end, channels)) are computed and the others left
+  // alone: threads may share a sequence.
   size_t begin = 0, end = SIZE_MAX;
 };
 
@@ -46,24 +48,25 @@ constexpr size_t SelectiveScanSavedSize(size_t length, size_t chunk,
   return (length + chunk - 1) / chunk * state_dim * channels;
 }
 
-// state [state_dim x channels], row-major, holds h_0 on entry and h_length on
-// return. y is overwritten; saved (SelectiveScanSavedSize entries) may be null
-// when no backward follows.
+// state [channels x state_dim], row-major, holds h_0 on entry and h_length on
+// return; null starts from zero. y is overwritten; saved
+// (SelectiveScanSavedSize entries) may be null when no backward follows.
 void SelectiveScanForward(const SelectiveScan<float>& s, float* state,
                           MatrixView<float> y, float* saved);
 void SelectiveScanForward(const SelectiveScan<double>& s, double* state,
                           MatrixView<double> y, double* saved);
 
 // Gradients, added to what the outputs hold. Null data is a gradient nobody
-// wants. d_a is [state_dim, channels], like the state.
+// wants. d_a is [channels, state_dim]. d_b and d_c are sums over the channels
+// computed: threads that share a sequence need their own.
 template <typename T>
 struct SelectiveScanGradients {
   MatrixView<T> d_x, d_dt, d_a, d_b, d_c;
   T* d_d = nullptr;
 };
 
-// d_state holds the gradient by the final state on entry and by the initial
-// state on return.
+// d_state, laid out like the state, holds the gradient by the final state on
+// entry and by the initial state on return; null is zero, and nobody wants it.
 void SelectiveScanBackward(const SelectiveScan<float>& s, const float* saved,
                            MatrixView<const float> d_y, float* d_state,
                            const SelectiveScanGradients<float>& gradients);

@@ -2,8 +2,10 @@
 
 #include "attention/kernels/selective_scan.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -22,8 +24,8 @@ struct Shape {
   double step;  // typical size of dt; with a down to -3, strong from 10 on
 };
 
-// One token, with states that are whole blocks and that are not, chunks that do
-// and do not divide the length, channels that are not whole vectors.
+// One token, with states that are whole vectors and that are not, chunks that
+// do and do not divide the length, channels that are not whole vectors.
 const Shape kShapes[] = {{1, 16, 16, 32, 0.1},  {1, 333, 11, 32, 0.1},
                          {1, 333, 12, 32, 0.1}, {7, 5, 3, 1, 0.1},
                          {33, 17, 4, 8, 0.5},   {64, 40, 16, 32, 0.05},
@@ -74,27 +76,34 @@ struct Results {
   std::vector<T> y, state, d_x, d_dt, d_a, d_b, d_c, d_d, d_state;
 };
 
-// Adds the gradients to outputs that hold `initial`.
+// Adds the gradients to outputs that hold `initial`, first those of the
+// channels from `cut` on. Without states, they are null.
 template <typename T>
-Results<T> Evaluate(const Problem<T>& p, T initial = 0) {
+Results<T> Evaluate(const Problem<T>& p, T initial = 0, size_t cut = 0,
+                    bool states = true) {
   const Shape& s = p.shape;
   Results<T> r;
   TestMatrix<T> y(s.length, s.channels, 3, 99);
   r.state = p.state;
   std::vector<T> saved(
       SelectiveScanSavedSize(s.length, s.chunk, s.state_dim, s.channels));
-  SelectiveScanForward(p.Arguments(), r.state.data(), y.view(), saved.data());
+  SelectiveScanForward(p.Arguments(), states ? r.state.data() : nullptr,
+                       y.view(), saved.data());
   TestMatrix<T> d_x(s.length, s.channels, 3, initial);
   TestMatrix<T> d_dt(s.length, s.channels, 2, initial);
-  TestMatrix<T> d_a(s.state_dim, s.channels, 1, initial);
+  TestMatrix<T> d_a(s.channels, s.state_dim, 1, initial);
   TestMatrix<T> d_b(s.length, s.state_dim, 2, initial);
   TestMatrix<T> d_c(s.length, s.state_dim, 1, initial);
   r.d_state = p.d_state;
   r.d_d.assign(s.channels, initial);
-  SelectiveScanBackward(p.Arguments(), saved.data(), p.d_y.view(),
-                        r.d_state.data(),
-                        {d_x.view(), d_dt.view(), d_a.view(), d_b.view(),
-                         d_c.view(), r.d_d.data()});
+  SelectiveScan<T> part = p.Arguments();
+  for (part.begin = cut;; part.begin = 0, part.end = cut) {
+    SelectiveScanBackward(part, saved.data(), p.d_y.view(),
+                          states ? r.d_state.data() : nullptr,
+                          {d_x.view(), d_dt.view(), d_a.view(), d_b.view(),
+                           d_c.view(), r.d_d.data()});
+    if (part.begin == 0) break;
+  }
   EXPECT_TRUE(y.GapsIntact() && d_x.GapsIntact() && d_dt.GapsIntact() &&
               d_a.GapsIntact() && d_b.GapsIntact() && d_c.GapsIntact());
   r.y = y.Values();
@@ -118,7 +127,7 @@ double Loss(const Problem<T>& p, Values* y, Values* state) {
       const double x = p.x.view()(t, e), dt = p.dt.view()(t, e);
       double sum = p.d[e] * x;
       for (size_t n = 0; n < s.state_dim; ++n) {
-        double& h = (*state)[n * s.channels + e];
+        double& h = (*state)[e * s.state_dim + n];
         h = std::exp(dt * p.a.view()(e, n)) * h + dt * p.b.view()(t, n) * x;
         sum += p.c.view()(t, n) * h;
       }
@@ -135,28 +144,78 @@ class SelectiveScanTest : public testing::Test {};
 using NumberTypes = testing::Types<float, double>;
 TYPED_TEST_SUITE(SelectiveScanTest, NumberTypes);
 
+// Channels [begin, end) without anything saved.
+template <typename T>
+void ForwardPart(const Problem<T>& p, size_t begin, size_t end,
+                 std::vector<T>* state, TestMatrix<T>* y) {
+  SelectiveScan<T> s = p.Arguments();
+  s.begin = begin;
+  s.end = end;
+  SelectiveScanForward(s, state->data(), y->view(), nullptr);
+}
+
 TYPED_TEST(SelectiveScanTest, ChannelsMayBeComputedInParts) {
   using T = TypeParam;
   for (const Shape& shape : kShapes) {
     const Problem<T> problem(shape);
     ForEachSimdTarget([&] {
-      const Results<T> whole = Evaluate(problem);
-      TestMatrix<T> y(shape.length, shape.channels, 3, 99);
+      const size_t channels = shape.channels, cut = channels / 3 + 1;
+      TestMatrix<T> whole(shape.length, channels, 3, 99);
+      std::vector<T> whole_state = problem.state;
+      ForwardPart(problem, 0, SIZE_MAX, &whole_state, &whole);
+      TestMatrix<T> y(shape.length, channels, 3, 99);
       std::vector<T> state = problem.state;
-      SelectiveScan<T> s = problem.Arguments();
-      const size_t cut = shape.channels / 3 + 1;
-      s.begin = cut;
-      SelectiveScanForward(s, state.data(), y.view(), nullptr);
+      ForwardPart(problem, cut, SIZE_MAX, &state, &y);
       for (size_t e = 0; e < cut; ++e) {
-        EXPECT_EQ(state[e], problem.state[e]);
+        EXPECT_EQ(state[e * shape.state_dim],
+                  problem.state[e * shape.state_dim]);
         EXPECT_EQ(y.view()(0, e), T{99});
       }
-      s.begin = 0;
-      s.end = cut;
-      SelectiveScanForward(s, state.data(), y.view(), nullptr);
-      EXPECT_EQ(y.Values(), whole.y);
-      EXPECT_EQ(state, whole.state);
+      ForwardPart(problem, 0, cut, &state, &y);
+      EXPECT_EQ(y.Values(), whole.Values());
+      EXPECT_EQ(state, whole_state);
       EXPECT_TRUE(y.GapsIntact());
+    });
+  }
+}
+
+// What is of a channel is computed as in the whole; sums over channels are
+// added in another order.
+TYPED_TEST(SelectiveScanTest, GradientsMayBeComputedInParts) {
+  using T = TypeParam;
+  const double relative = std::is_same<T, float>::value ? 1e-4 : 1e-12;
+  for (const Shape& shape : kShapes) {
+    const Problem<T> problem(shape);
+    ForEachSimdTarget([&] {
+      const size_t cut = shape.channels / 3 + 1;
+      const Results<T> whole = Evaluate(problem);
+      const Results<T> parts = Evaluate(problem, T{0}, cut);
+      EXPECT_EQ(parts.d_x, whole.d_x);
+      EXPECT_EQ(parts.d_dt, whole.d_dt);
+      EXPECT_EQ(parts.d_a, whole.d_a);
+      EXPECT_EQ(parts.d_d, whole.d_d);
+      EXPECT_EQ(parts.d_state, whole.d_state);
+      ExpectNear(Values(whole.d_b.begin(), whole.d_b.end()), parts.d_b,
+                 relative, relative, "d_b");
+      ExpectNear(Values(whole.d_c.begin(), whole.d_c.end()), parts.d_c,
+                 relative, relative, "d_c");
+    });
+  }
+}
+
+TYPED_TEST(SelectiveScanTest, WithoutStatesTheyAreZero) {
+  using T = TypeParam;
+  for (const Shape& shape : kShapes) {
+    Problem<T> problem(shape);
+    std::fill(problem.state.begin(), problem.state.end(), T{0});
+    std::fill(problem.d_state.begin(), problem.d_state.end(), T{0});
+    ForEachSimdTarget([&] {
+      const Results<T> zero = Evaluate(problem);
+      const Results<T> none = Evaluate(problem, T{0}, 0, /*states=*/false);
+      EXPECT_EQ(none.y, zero.y);
+      EXPECT_EQ(none.d_x, zero.d_x);
+      EXPECT_EQ(none.d_a, zero.d_a);
+      EXPECT_EQ(none.d_b, zero.d_b);
     });
   }
 }
@@ -203,14 +262,8 @@ TYPED_TEST(SelectiveScanTest, GradientsEqualCentralDifferences) {
       return result;
     };
     const Values d_x = differences(&p.x), d_dt = differences(&p.dt),
-                 by_channel = differences(&p.a), d_b = differences(&p.b),
+                 d_a = differences(&p.a), d_b = differences(&p.b),
                  d_c = differences(&p.c);
-    Values d_a;  // laid out like the state
-    for (size_t n = 0; n < shape.state_dim; ++n) {
-      for (size_t e = 0; e < shape.channels; ++e) {
-        d_a.push_back(by_channel[e * shape.state_dim + n]);
-      }
-    }
     const Values d_d = CentralDifferences(&p.d, loss);
     const Values d_state = CentralDifferences(&p.state, loss);
     // Errors must be small beside the gradients, not beside the 5.

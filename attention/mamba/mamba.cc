@@ -34,8 +34,14 @@ namespace {
 
 enum Input { kX, kStep, kTransition, kB, kC, kSkip };
 
-// Of a sequence that one thread scans at a time.
+// Of a sequence that one thread scans at a time. The backward pays for sums
+// over channels once a part.
 constexpr int64_t kChannelsAPart = 128;
+constexpr int64_t kBackwardChannelsAPart = 256;
+
+int64_t PartsOf(int64_t channels, int64_t channels_a_part) {
+  return (channels + channels_a_part - 1) / channels_a_part;
+}
 
 // Sequence b of a [batch, length, ...] array as a [length, n] matrix.
 template <typename T>
@@ -46,12 +52,10 @@ kernels::MatrixView<T> SequenceOf(const Tensor& x, int64_t b) {
   return {x.data<T>() + b * length * width, length, width};
 }
 
-// to [cols, rows] += from [rows, cols] transposed.
+// Entries [at, at + n) of `to`, if anybody wants them, += from.
 template <typename T>
-void AddTransposed(const T* from, int64_t rows, int64_t cols, T* to) {
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = 0; c < cols; ++c) to[c * rows + r] += from[r * cols + c];
-  }
+void AddTo(const T* from, int64_t n, const Tensor& to, int64_t at) {
+  if (!to.empty()) kernels::Axpy(T{1}, from, to.data<T>() + at, n);
 }
 
 class MambaOperator : public Operator {
@@ -81,23 +85,21 @@ class MambaOperator : public Operator {
     }
     DispatchDType(dtype, [&](auto zero) {
       using T = decltype(zero);
+      T* const states = call->state == nullptr
+                            ? nullptr
+                            : static_cast<DenseState*>(call->state)
+                                  ->tensor()
+                                  .template data<T>();
       // Channels do not meet.
-      const int64_t parts =
-          (d.heads * d.value_dim + kChannelsAPart - 1) / kChannelsAPart;
+      const int64_t parts = PartsOf(d.heads * d.value_dim, kChannelsAPart);
       kernels::ParallelFor(call->pool, d.batch * parts, [&](size_t i, int) {
         const int64_t b = i / parts, part = i % parts;
-        std::vector<T> fresh(call->state == nullptr ? size : 0);
-        T* state = call->state == nullptr
-                       ? fresh.data()
-                       : static_cast<DenseState*>(call->state)
-                                 ->tensor()
-                                 .template data<T>() +
-                             b * size;
         kernels::SelectiveScan<T> sequence = OneSequence<T>(*call, b);
         sequence.begin = part * kChannelsAPart;
         sequence.end = sequence.begin + kChannelsAPart;
         kernels::SelectiveScanForward(
-            sequence, state, SequenceOf<T>(call->output, b),
+            sequence, states == nullptr ? nullptr : states + b * size,
+            SequenceOf<T>(call->output, b),
             call->keep ? saved.data<T>() + b * saved.dim(1) : nullptr);
       });
     });
@@ -108,38 +110,55 @@ class MambaOperator : public Operator {
                         absl::Span<const Tensor> d_inputs) const override {
     const Dims& d = call.dims;
     const int64_t size = StateSize(d), channels = d.heads * d.value_dim;
+    const int64_t parts = PartsOf(channels, kBackwardChannelsAPart);
     const Tensor& saved = call.saved[0];
     const DType dtype = d_output.dtype();
-    // Sequences share a and d: each gets its own sums, which are then added.
+    // Sequences share a and d, and the parts of one its b and c: each gets its
+    // own sums, which are then added.
     Tensor d_a(call.arena, dtype, {d.batch, size});
     Tensor d_skip(call.arena, dtype, {d.batch, channels});
     d_a.FillZero();
     d_skip.FillZero();
+    const auto of_parts = [&](Input input) {
+      if (parts == 1 || d_inputs[input].empty()) return d_inputs[input];
+      Tensor sums(call.arena, dtype, {d.batch * parts, d.length, d.key_dim});
+      sums.FillZero();
+      return sums;
+    };
+    const Tensor d_b = of_parts(kB), d_c = of_parts(kC);
     DispatchDType(dtype, [&](auto zero) {
       using T = decltype(zero);
-      kernels::ParallelFor(call.pool, d.batch, [&](size_t b, int) {
+      kernels::ParallelFor(call.pool, d.batch * parts, [&](size_t i, int) {
+        const int64_t b = i / parts, part = i % parts;
+        kernels::SelectiveScan<T> sequence = OneSequence<T>(call, b);
+        sequence.begin = part * kBackwardChannelsAPart;
+        sequence.end = sequence.begin + kBackwardChannelsAPart;
         kernels::SelectiveScanGradients<T> gradients;
         gradients.d_x = SequenceOf<T>(d_inputs[kX], b);
         gradients.d_dt = SequenceOf<T>(d_inputs[kStep], b);
         gradients.d_a = {d_a.data<T>() + b * size,
-                         static_cast<size_t>(d.key_dim),
-                         static_cast<size_t>(channels)};
-        gradients.d_b = SequenceOf<T>(d_inputs[kB], b);
-        gradients.d_c = SequenceOf<T>(d_inputs[kC], b);
+                         static_cast<size_t>(channels),
+                         static_cast<size_t>(d.key_dim)};
+        gradients.d_b = SequenceOf<T>(d_b, i);
+        gradients.d_c = SequenceOf<T>(d_c, i);
         gradients.d_d = d_skip.data<T>() + b * channels;
-        std::vector<T> d_state(size);  // nothing reads the final state
         kernels::SelectiveScanBackward(
-            OneSequence<T>(call, b), saved.data<T>() + b * saved.dim(1),
-            SequenceOf<T>(d_output, b), d_state.data(), gradients);
+            sequence, saved.data<T>() + b * saved.dim(1),
+            SequenceOf<T>(d_output, b), /*d_state=*/nullptr, gradients);
       });
       for (int64_t b = 0; b < d.batch; ++b) {
-        if (!d_inputs[kTransition].empty()) {
-          AddTransposed(d_a.data<T>() + b * size, d.key_dim, channels,
-                        d_inputs[kTransition].data<T>());
+        AddTo(d_a.data<T>() + b * size, size, d_inputs[kTransition], 0);
+        AddTo(d_skip.data<T>() + b * channels, channels, d_inputs[kSkip], 0);
+      }
+      if (parts == 1) return;
+      const int64_t outputs = d.length * d.key_dim;
+      for (int64_t i = 0; i < d.batch * parts; ++i) {
+        const int64_t at = i / parts * outputs;
+        if (!d_b.empty()) {
+          AddTo(d_b.data<T>() + i * outputs, outputs, d_inputs[kB], at);
         }
-        if (!d_inputs[kSkip].empty()) {
-          kernels::Axpy(T{1}, d_skip.data<T>() + b * channels,
-                        d_inputs[kSkip].data<T>(), channels);
+        if (!d_c.empty()) {
+          AddTo(d_c.data<T>() + i * outputs, outputs, d_inputs[kC], at);
         }
       }
     });

@@ -3,9 +3,12 @@
 // Scans whose channels threads share, with more channels than one part has and
 // fewer sequences than threads:
 // results are those of one thread, to the last bit, also where states are kept
-// for the backward or continued; and those of the definition.
+// for the backward or continued; and those of the definition. Gradients that
+// parts share are the sums of all.
 
+#include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -82,6 +85,37 @@ TEST_P(ChannelParts, ChangeNoResult) {
   for (size_t i = 0; i < expected.size(); ++i) {
     ASSERT_NEAR(alone[0][i], expected[i], 1e-11) << i;
   }
+}
+
+// Of half the sum of squares of the outputs, along a direction of all inputs.
+TEST_P(ChannelParts, GradientsAddUp) {
+  const Results results = Run(nullptr);  // output, gradients by input, ...
+  const std::vector<Tensor> at = inputs_;
+  const std::vector<Tensor> direction =
+      RandomInputs(op_->Inputs(), dims_, DType::kFloat64, 2);
+  const auto loss = [&](double step) {
+    for (size_t i = 0; i < at.size(); ++i) {
+      inputs_[i] = Tensor(DType::kFloat64, at[i].shape());
+      for (int64_t j = 0; j < at[i].elements(); ++j) {
+        inputs_[i].data<double>()[j] =
+            at[i].data<double>()[j] + step * direction[i].data<double>()[j];
+      }
+    }
+    OperatorCall call = Call(nullptr);
+    EXPECT_TRUE(RunOperator(*op_, &call).ok());
+    double sum = 0;
+    for (double y : call.output.ToDoubles()) sum += y * y / 2;
+    return sum;
+  };
+  double expected = 0;
+  for (size_t i = 0; i < at.size(); ++i) {
+    for (int64_t j = 0; j < at[i].elements(); ++j) {
+      expected += results[1 + i][j] * direction[i].data<double>()[j];
+    }
+  }
+  constexpr double kStep = 1e-6;
+  const double difference = (loss(kStep) - loss(-kStep)) / (2 * kStep);
+  EXPECT_NEAR(difference, expected, 1e-6 * std::abs(expected));
 }
 
 INSTANTIATE_TEST_SUITE_P(Scans, ChannelParts,
