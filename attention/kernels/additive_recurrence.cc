@@ -62,6 +62,17 @@ HWY_INLINE void Divide(size_t n, T divisor, T* x) {
   });
 }
 
+// y += a x.
+template <typename T>
+HWY_INLINE void AddScaled(size_t n, T a, const T* x, T* y) {
+  const hn::ScalableTag<T> d;
+  const auto factor = hn::Set(d, a);
+  ForEachVector(d, n, [&](size_t i, const auto& lanes) HWY_ATTR {
+    lanes.Store(hn::MulAdd(factor, lanes.Load(x + i), lanes.Load(y + i)),
+                y + i);
+  });
+}
+
 template <typename T>
 class Forward {
  public:
@@ -94,7 +105,7 @@ class Forward {
   // instead of updating one state that is then copied.
   void RunTokens() {
     const size_t z = key_dim_ * value_dim_;
-    if (a_.elu_features) {
+    if (a_.elu_features || a_.strength != nullptr) {
       LayOutScratch<T>([&](const auto& take) {
         for (Tile<T>* row : {&q_, &k_}) *row = TakeTile(1, key_dim_, take);
       });
@@ -115,13 +126,18 @@ class Forward {
     const T *q = a_.q.row(t), *k = a_.k.row(t);
     if (a_.elu_features) {
       StageFeatures(a_.q.Rows(t, 1), q_, T{1});
-      StageFeatures(a_.k.Rows(t, 1), k_, T{1});
       q = q_.data;
+    }
+    if (a_.elu_features || a_.strength != nullptr) {
+      StageKeys(t, 1);
       k = k_.data;
     }
     StepState<Step::kScalarDecay, T>(
         {q, k, a_.v.row(t), a_.scale, from, to, o_.row(t), decay}, key_dim_,
         value_dim_);
+    if (a_.skip != nullptr) {
+      AddScaled(value_dim_, *a_.skip, a_.v.row(t), o_.row(t));
+    }
     if (!a_.normaliser) return;
     const T den =
         a_.scale * StepNormaliser(q, k, decay, key_dim_, z_from, z_to);
@@ -137,6 +153,13 @@ class Forward {
       ToEluFeatures(from.rows, from.cols, scale, to);
     } else {
       Stage(from, to, scale);
+    }
+  }
+
+  void StageKeys(size_t begin, size_t rows) const {
+    StageFeatures(a_.k.Rows(begin, rows), k_, T{1});
+    if (a_.strength != nullptr) {
+      ScaleRows(a_.strength + begin, rows, key_dim_, k_);
     }
   }
 
@@ -205,7 +228,7 @@ class Forward {
     for (size_t key = 0; key < tiles; ++key) {
       const size_t key_begin = begin + key * kTile;
       if (key + 1 == tiles) FetchAhead(begin + length);
-      StageFeatures(a_.k.Rows(key_begin, rows(key)), k_, T{1});
+      StageKeys(key_begin, rows(key));
       Transpose(k_, rows(key), key_dim_, k_transposed_);
       Stage(a_.v.Rows(key_begin, rows(key)), v_);
       T gap = 1;
@@ -256,6 +279,9 @@ class Forward {
     StageFeatures(a_.q.Rows(pair.query_begin, rows), q_, a_.scale);
     Scores<kPart>(rows, pair.key_rows, RowsTimes(q_, k_transposed_, key_dim_),
                   StoreWeighed<kPart, T>{{pair.decay, rows}, scores_}, ahead_);
+    if (kPart == Part::kLower && a_.skip != nullptr) {
+      AddToDiagonal(*a_.skip, rows, scores_);
+    }
     const bool reads_state = pair.first && has_state_;
     Mix<kPart>(
         rows, value_dim_,
@@ -310,7 +336,8 @@ class Forward {
   T* const den_;
   T* const saved_;
 
-  // Scratch. q, k and v are those of one tile, q times the scale.
+  // Scratch. q, k and v are those of one tile, q times the scale and k times
+  // the strengths.
   Tile<T> q_, k_, k_transposed_, v_;
   Tile<T> scores_;
   Tile<T> s_, z_;  // the state

@@ -22,18 +22,21 @@ namespace HWY_NAMESPACE {
 namespace recurrence {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// With queries already multiplied by the scale s, decays D of one chunk,
+// With queries already multiplied by the scale s and keys by their strengths
+// b, decays D of one chunk,
 // P_ij = (q_i . k_j) D_ij, M_ij = (d_o_i . v_j) D_ij and the gradient Z of the
 // state behind the chunk,
 //
 //   d_q_i = s (D_i S d_o_i + sum_{j <= i} M_ij k_j)
 //   d_k_j = D_j Z v_j      + sum_{i >= j} M_ij q_i
-//   d_v_j = D_j Z^T k_j    + sum_{i >= j} P_ij d_o_i
+//   d_v_j = D_j Z^T k_j    + sum_{i >= j} P_ij d_o_i + u d_o_j
 //   Z     = D Z            + sum_i D_i q_i d_o_i^T
 //
 // where D_i decays from the chunk's start to i, D_j from j to its end, and D
-// across it. The normaliser is one more column: of v, where it is 1, of d_o,
-// of S and of Z.
+// across it. Of the keys as they were, the gradient is b_j d_k_j, and d_b_j is
+// their product with d_k_j. The skip u adds to P_jj; its gradient is the sum of
+// M_jj = d_o_j . v_j. The normaliser is one more column: of v, where it is 1,
+// of d_o, of S and of Z.
 template <typename T>
 class Backward {
  public:
@@ -51,7 +54,8 @@ class Backward {
         d_state_(d_state),
         gradients_(gradients),
         decays_(a.log_decay != nullptr),
-        wants_d_decay_(decays_ && gradients.d_log_decay != nullptr) {}
+        wants_d_decay_(decays_ && gradients.d_log_decay != nullptr),
+        skip_(a.skip == nullptr ? 0 : *a.skip) {}
 
   void Run() {
     if (length_ == 0) return;
@@ -99,6 +103,7 @@ class Backward {
     d_s_transposed_ = tile(columns_, key_dim_);
     p_ = tile(tokens, tokens);
     m_ = tile(tokens, tokens);
+    if (a_.strength != nullptr) d_k_ = tile(tokens, key_dim_);
     if (decays_) decay_.LayOut(chunk, take);
     if (wants_d_decay_) {
       w_ = tile(tokens, tokens);
@@ -185,6 +190,9 @@ class Backward {
 
   void LoadKeys(size_t begin, size_t rows) {
     Stage(a_.k.Rows(begin, rows), k_);
+    if (a_.strength != nullptr) {
+      ScaleRows(a_.strength + begin, rows, key_dim_, k_);
+    }
     Transpose(k_, rows, key_dim_, k_transposed_);
     Stage(a_.v.Rows(begin, rows), v_);
     if (a_.normaliser) {
@@ -228,6 +236,14 @@ class Backward {
     Scores<kPart>(pair.query_rows, pair.key_rows,
                   RowsTimes(d_out_, v_transposed_, columns_),
                   StoreScoreGradient<kPart>{weigh, p_, m_, w_});
+    if (kPart == Part::kLower && a_.skip != nullptr) AddSkip(pair.query_rows);
+  }
+
+  // Of a token with itself.
+  void AddSkip(size_t rows) {
+    AddToDiagonal(skip_, rows, p_);
+    if (gradients_.d_skip == nullptr) return;
+    for (size_t r = 0; r < rows; ++r) *gradients_.d_skip += m_.row(r)[r];
   }
 
   template <Part kPart>
@@ -266,14 +282,15 @@ class Backward {
   template <Part kPart>
   void AddToQueries(const Pair& pair) {
     const bool reads_state = pair.key == 0 && has_state_;
-    MixAndAdd<kPart>(
+    MixAndStore<kPart>(
         pair.query_rows, key_dim_,
         {reads_state ? RowsTimes(d_out_, s_transposed_, columns_)
                      : Product<T>(),
          reads_state && decays_ ? decay_.FromChunkStart(pair.query) : nullptr,
          Collect(q_)},
-        RowsTimes(m_, k_, pair.key_rows), a_.scale,
-        RowsOf(gradients_.d_q, pair.query_begin, pair.query_rows));
+        RowsTimes(m_, k_, pair.key_rows),
+        {RowsOf(gradients_.d_q, pair.query_begin, pair.query_rows), true,
+         a_.scale});
     if (reads_state && wants_d_decay_) {
       d_decay_.AddStateToQueries(pair.query);
     }
@@ -284,27 +301,53 @@ class Backward {
     const bool reads_future = pair.key == pair.query && has_future_;
     const T* factors =
         reads_future && decays_ ? decay_.ToChunkEnd(pair.key) : nullptr;
-    MixAndAdd<kPart>(
+    const MatrixView<T> d_k =
+        RowsOf(gradients_.d_k, pair.key_begin, pair.key_rows);
+    const MatrixView<T> d_scaled(d_k_.data, pair.key_rows, key_dim_,
+                                 d_k_.stride);
+    const bool scales = a_.strength != nullptr;
+    MixAndStore<kPart>(
         pair.key_rows, key_dim_,
         {reads_future ? RowsTimes(v_, d_s_transposed_, columns_) : Product<T>(),
          factors, Collect(k_)},
-        ColumnsTimes(m_, q_, pair.query_rows), T{1},
-        RowsOf(gradients_.d_k, pair.key_begin, pair.key_rows));
+        ColumnsTimes(m_, q_, pair.query_rows),
+        {scales ? d_scaled : d_k, !scales, T{1}});
+    if (scales) AddScaledKeys(pair, d_k);
     if (reads_future && wants_d_decay_) d_decay_.AddKeysToState(pair.key);
-    MixAndAdd<kPart>(
+    MixAndStore<kPart>(
         pair.key_rows, value_dim_,
         {reads_future ? RowsTimes(k_, d_s_, key_dim_) : Product<T>(), factors,
          CollectProducts()},
-        ColumnsTimes(p_, d_out_, pair.query_rows), T{1},
-        RowsOf(gradients_.d_v, pair.key_begin, pair.key_rows));
+        ColumnsTimes(p_, d_out_, pair.query_rows),
+        {RowsOf(gradients_.d_v, pair.key_begin, pair.key_rows), true, T{1}});
+  }
+
+  // The gradients of keys and strengths, given those of their products, d_k_.
+  HWY_NOINLINE void AddScaledKeys(const Pair& pair, MatrixView<T> d_k) {
+    const hn::ScalableTag<T> d;
+    for (size_t r = 0; r < pair.key_rows; ++r) {
+      const size_t t = pair.key_begin + r;
+      const auto strength = hn::Set(d, a_.strength[t]);
+      auto sum = hn::Zero(d);
+      ForEachVector(d, key_dim_, [&](size_t c, const auto& lanes) HWY_ATTR {
+        const auto gradient = lanes.Load(d_k_.row(r) + c);
+        sum = hn::MulAdd(gradient, lanes.Load(a_.k.row(t) + c), sum);
+        if (d_k.data == nullptr) return;
+        T* const to = d_k.row(r) + c;
+        lanes.Store(hn::MulAdd(gradient, strength, lanes.Load(to)), to);
+      });
+      if (gradients_.d_strength != nullptr) {
+        gradients_.d_strength[t] += hn::GetLane(hn::SumOfLanes(d, sum));
+      }
+    }
   }
 
   // One instance for all three gradients: Mix is thousands of instructions.
   template <Part kPart>
-  HWY_NOINLINE static void MixAndAdd(
+  HWY_NOINLINE static void MixAndStore(
       size_t rows, size_t cols, const CrossProduct<T, CollectProducts>& cross,
-      const Product<T>& near, T scale, MatrixView<T> out) {
-    Mix<kPart>(rows, cols, cross, near, StoreInside<T>{out, true, scale});
+      const Product<T>& near, const StoreInside<T>& store) {
+    Mix<kPart>(rows, cols, cross, near, store);
   }
 
   // Unwanted gradients have no rows, so that nothing is stored.
@@ -353,12 +396,14 @@ class Backward {
     const T* v = a_.v.row(t);
     const T* d_o = d_o_.row(t);
     const T d_den = d_den_ == nullptr ? 0 : d_den_[t];
-    T d_decay = 0;
+    const T strength = a_.strength == nullptr ? 1 : a_.strength[t];
+    T d_decay = 0, d_strength = 0;
     std::fill_n(d_v_sum_, Padded<T>(value_dim_), T{0});
     for (size_t row = 0; row < key_dim_; ++row) {
       const T q_scaled = a_.scale * a_.q(t, row);
       const auto q = hn::Set(d, q_scaled);
-      const auto k = hn::Set(d, a_.k(t, row));
+      const T k_scaled = strength * a_.k(t, row);
+      const auto k = hn::Set(d, k_scaled);
       const T* s_before = state + row * value_dim_;
       T* d_s = d_s_.row(row);
       auto d_q_sum = hn::Zero(d);
@@ -385,7 +430,7 @@ class Backward {
       if (a_.normaliser) {
         const T kept = decay * ZOf(state).data[row];
         const T gradient = d_z_.data[row] + q_scaled * d_den;
-        d_q += (kept + a_.k(t, row)) * d_den;
+        d_q += (kept + k_scaled) * d_den;
         d_k += gradient;
         d_decay += gradient * kept;
         d_z_.data[row] = decay * gradient;
@@ -393,13 +438,21 @@ class Backward {
       if (gradients_.d_q.data != nullptr) {
         gradients_.d_q(t, row) += a_.scale * d_q;
       }
-      if (gradients_.d_k.data != nullptr) gradients_.d_k(t, row) += d_k;
+      if (gradients_.d_k.data != nullptr) {
+        gradients_.d_k(t, row) += strength * d_k;
+      }
+      d_strength += d_k * a_.k(t, row);
     }
-    if (gradients_.d_v.data != nullptr) {
-      for (size_t c = 0; c < value_dim_; ++c) {
-        gradients_.d_v(t, c) += d_v_sum_[c];
+    T d_skip = 0;
+    for (size_t c = 0; c < value_dim_; ++c) {
+      d_skip += d_o[c] * v[c];
+      if (gradients_.d_v.data != nullptr) {
+        gradients_.d_v(t, c) += d_v_sum_[c] + skip_ * d_o[c];
       }
     }
+    if (gradients_.d_strength != nullptr)
+      gradients_.d_strength[t] += d_strength;
+    if (gradients_.d_skip != nullptr) *gradients_.d_skip += d_skip;
     if (wants_d_decay_) gradients_.d_log_decay[t] += d_decay;
   }
 
@@ -415,9 +468,12 @@ class Backward {
   const AdditiveRecurrenceGradients<T>& gradients_;
   const bool decays_;
   const bool wants_d_decay_;
+  const T skip_;
 
-  // Scratch. Queries (times the scale) and keys are those of one tile.
+  // Scratch. Queries (times the scale) and keys (times the strengths) are those
+  // of one tile.
   Tile<T> q_, k_, k_transposed_, v_, v_transposed_, d_out_;
+  Tile<T> d_k_;  // none without strengths
   Tile<T> p_, m_, w_;
   Tile<T> s_, z_, s_transposed_;        // the state before the chunk
   Tile<T> d_s_, d_z_, d_s_transposed_;  // the gradient of the one behind it

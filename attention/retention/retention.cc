@@ -12,6 +12,7 @@
 // norm makes any positive scaling of a row immaterial, so the paper's three
 // numerical normalisers are not needed in exact arithmetic and are left out.
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <vector>
@@ -54,8 +55,7 @@ class RetentionOperator : public Operator {
   absl::Status Backward(const OperatorCall& call, const Tensor& d_output,
                         absl::Span<const Tensor> d_inputs) const override {
     AdditiveHeadsBackward(Recurrence(call), call.saved[0], d_output, Tensor(),
-                          d_inputs[kQuery], d_inputs[kKey], d_inputs[kValue],
-                          Tensor());
+                          {d_inputs[kQuery], d_inputs[kKey], d_inputs[kValue]});
     return absl::OkStatus();
   }
 
@@ -121,14 +121,12 @@ class RetentionOperator : public Operator {
     a.chunk = ChunkOf(call.form, d.length, chunk_);
     a.bf16 = bf16_;
     a.pool = call.pool;
-    a.log_decay =
-        Tensor(call.arena, a.query.dtype(), {d.batch, d.heads, d.length});
+    a.log_decay = Tensor(call.arena, a.query.dtype(), {1, d.heads, d.length});
     DispatchDType(a.query.dtype(), [&](auto zero) {
       using T = decltype(zero);
-      T* out = a.log_decay.data<T>();
-      for (int64_t i = 0; i < d.batch * d.heads; ++i) {
-        const T g = static_cast<T>(LogDecay(i % d.heads));
-        for (int64_t t = 0; t < d.length; ++t) *out++ = g;
+      for (int64_t h = 0; h < d.heads; ++h) {
+        std::fill_n(a.log_decay.data<T>() + h * d.length, d.length,
+                    static_cast<T>(LogDecay(h)));
       }
     });
     return a;
