@@ -126,6 +126,7 @@ class Backward {
       return std::min(kTile, length - tile * kTile);
     };
     for (size_t key = 0; key < tiles; ++key) {
+      if (key + 1 == tiles && begin > 0) FetchAhead(begin);
       LoadKeys(begin + key * kTile, rows(key));
       T gap = 1;
       for (size_t query = key; query < tiles; ++query) {
@@ -165,6 +166,14 @@ class Backward {
       AddQueriesToGradient(query_begin, rows(query),
                            decays_ && query == 0 ? decay_.AcrossChunk() : T{1});
     }
+  }
+
+  // The first tile of the chunk before `end` is wanted next.
+  void FetchAhead(size_t end) {
+    const size_t chunk = std::min(a_.chunk, end), begin = end - chunk;
+    ahead_.Start({a_.k, a_.v, a_.q, d_o_, gradients_.d_q, gradients_.d_k,
+                  gradients_.d_v},
+                 begin, begin + std::min(chunk, kTile));
   }
 
   // Zero states, at the ends of most training sequences, need no products.
@@ -232,10 +241,10 @@ class Backward {
     const Weigh<kPart, T> weigh{decay, pair.query_rows};
     Scores<kPart>(pair.query_rows, pair.key_rows,
                   RowsTimes(q_, k_transposed_, key_dim_),
-                  StoreWeighed<kPart, T>{weigh, p_});
+                  StoreWeighed<kPart, T>{weigh, p_}, ahead_);
     Scores<kPart>(pair.query_rows, pair.key_rows,
                   RowsTimes(d_out_, v_transposed_, columns_),
-                  StoreScoreGradient<kPart>{weigh, p_, m_, w_});
+                  StoreScoreGradient<kPart>{weigh, p_, m_, w_}, ahead_);
     if (kPart == Part::kLower && a_.skip != nullptr) AddSkip(pair.query_rows);
   }
 
@@ -344,10 +353,11 @@ class Backward {
 
   // One instance for all three gradients: Mix is thousands of instructions.
   template <Part kPart>
-  HWY_NOINLINE static void MixAndStore(
-      size_t rows, size_t cols, const CrossProduct<T, CollectProducts>& cross,
-      const Product<T>& near, const StoreInside<T>& store) {
-    Mix<kPart>(rows, cols, cross, near, store);
+  HWY_NOINLINE void MixAndStore(size_t rows, size_t cols,
+                                const CrossProduct<T, CollectProducts>& cross,
+                                const Product<T>& near,
+                                const StoreInside<T>& store) {
+    Mix<kPart>(rows, cols, cross, near, store, ahead_);
   }
 
   // Unwanted gradients have no rows, so that nothing is stored.
@@ -379,8 +389,8 @@ class Backward {
   // Z = decay Z + Q^T d_O with the loaded queries.
   HWY_NOINLINE void AddQueriesToGradient(size_t begin, size_t rows, T decay) {
     Mix<Part::kAll>(key_dim_, value_dim_, CrossProduct<T, Ignore>(),
-                    ColumnsTimes(q_, d_out_, rows),
-                    UpdateState<T>{decay, d_s_});
+                    ColumnsTimes(q_, d_out_, rows), UpdateState<T>{decay, d_s_},
+                    ahead_);
     if (a_.normaliser) {
       AddRows(q_, d_den_ == nullptr ? 0 : rows, key_dim_,
               d_den_ == nullptr ? nullptr : d_den_ + begin, decay, d_z_.data);
@@ -480,6 +490,7 @@ class Backward {
   T* d_v_sum_ = nullptr;
   ChunkDecay<T> decay_;
   DecayGradient<T> d_decay_;
+  Prefetcher<T, 1, 7> ahead_;
   bool has_state_ = false;
   bool has_future_ = false;
 };
