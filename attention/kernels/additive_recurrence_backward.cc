@@ -126,7 +126,8 @@ class Backward {
       return std::min(kTile, length - tile * kTile);
     };
     for (size_t key = 0; key < tiles; ++key) {
-      if (key + 1 == tiles && begin > 0) FetchAhead(begin);
+      FetchGradients(begin + key * kTile, rows(key));
+      next_end_ = key + 1 == tiles ? begin : 0;
       LoadKeys(begin + key * kTile, rows(key));
       T gap = 1;
       for (size_t query = key; query < tiles; ++query) {
@@ -168,12 +169,18 @@ class Backward {
     }
   }
 
-  // The first tile of the chunk before `end` is wanted next.
-  void FetchAhead(size_t end) {
+  // What is wanted next comes to the cache half a chunk ahead, and no sooner:
+  // rows that lie a power of two apart share few of its sets.
+  void FetchGradients(size_t begin, size_t rows) {
+    ahead_.Start({gradients_.d_q, gradients_.d_k, gradients_.d_v, {}}, begin,
+                 begin + rows);
+  }
+
+  // Of the first tile of the chunk before `end`, if there is one.
+  void FetchInputs(size_t end) {
     const size_t chunk = std::min(a_.chunk, end), begin = end - chunk;
-    ahead_.Start({a_.k, a_.v, a_.q, d_o_, gradients_.d_q, gradients_.d_k,
-                  gradients_.d_v},
-                 begin, begin + std::min(chunk, kTile));
+    ahead_.Start({a_.q, a_.k, a_.v, d_o_}, begin,
+                 begin + std::min(chunk, kTile));
   }
 
   // Zero states, at the ends of most training sequences, need no products.
@@ -232,6 +239,7 @@ class Backward {
   void AddPair(const Pair& pair, Tile<T> decay) {
     WeighScores<kPart>(pair, decay);
     AddToQueries<kPart>(pair);
+    if (kPart == Part::kLower) FetchInputs(next_end_);
     AddToKeys<kTransposed>(pair);
   }
 
@@ -490,7 +498,8 @@ class Backward {
   T* d_v_sum_ = nullptr;
   ChunkDecay<T> decay_;
   DecayGradient<T> d_decay_;
-  Prefetcher<T, 1, 7> ahead_;
+  Prefetcher<T, 2, 4> ahead_;
+  size_t next_end_ = 0;  // of the chunk whose inputs are fetched next; 0: none
   bool has_state_ = false;
   bool has_future_ = false;
 };
