@@ -16,6 +16,7 @@
 #include "attention/kernels/lanes-inl.h"
 #include "attention/kernels/staged_tile-inl.h"
 #include "attention/kernels/vector_decay_block-inl.h"
+#include "attention/kernels/vector_decay_pairs-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -263,9 +264,11 @@ class VectorBackward {
   template <bool kReadsFirst>
   HWY_NOINLINE void AddPairs(size_t rows) {
     const hn::ScalableTag<T> d;
+    PairGradients<kReadsFirst, T> pairs(block_, rows, d_scores_, d_q_, d_k_,
+                                        d_g_, d_bonus_);
     for (size_t c = 0; c < key_dim_; c += hn::Lanes(d)) {
       AddStates<kReadsFirst>(d, rows, c);
-      for (size_t j = 0; j < rows; ++j) AddKey<kReadsFirst>(d, rows, j, c);
+      pairs.AddColumns(c);
     }
   }
 
@@ -321,47 +324,6 @@ class VectorBackward {
                 d_q_.row(t) + c);
       product = next;
     }
-    hn::Store(hn::Zero(d), d, d_bonus_.data + c);
-  }
-
-  // The pairs of key j with the queries that see it.
-  template <bool kReadsFirst, class D>
-  HWY_INLINE void AddKey(D d, size_t rows, size_t j, size_t c) {
-    using V = hn::VFromD<D>;
-    const auto at = [&](Tile<T> tile, size_t t)
-                        HWY_ATTR { return hn::Load(d, tile.row(t) + c); };
-    const auto add = [&](V v, Tile<T> tile, size_t t) HWY_ATTR {
-      hn::Store(hn::Add(v, at(tile, t)), d, tile.row(t) + c);
-    };
-    const V key = at(block_.k, j), query = at(block_.q, j);
-    const V bonus = hn::Load(d, block_.bonus + c);
-    const V own = hn::Set(d, d_scores_.row(j)[j]);
-    add(hn::Mul(hn::Mul(own, bonus), key), d_q_, j);
-    add(hn::Mul(hn::Mul(own, query), key), d_bonus_, 0);
-    // keys[t] is key j decayed up to the token before t.
-    V keys[kBlockTokens];
-    V decayed = key;
-    for (size_t t = j + 1; t < rows; ++t) {
-      keys[t] = decayed;
-      decayed = hn::Mul(decayed, at(block_.decay, t));
-      add(hn::Mul(hn::Set(d, d_scores_.row(t)[j]),
-                  kReadsFirst ? keys[t] : decayed),
-          d_q_, t);
-    }
-    V sum = hn::Zero(d);  // of later queries, decayed back to t
-    for (size_t t = rows; t-- > j + 1;) {
-      const V score = hn::Set(d, d_scores_.row(t)[j]);
-      const V decay = at(block_.decay, t), query_t = at(block_.q, t);
-      if constexpr (kReadsFirst) {
-        sum = hn::Mul(sum, decay);
-        add(hn::Mul(keys[t], sum), d_g_, t);
-        sum = hn::MulAdd(score, query_t, sum);
-      } else {
-        sum = hn::Mul(hn::MulAdd(score, query_t, sum), decay);
-        add(hn::Mul(keys[t], sum), d_g_, t);
-      }
-    }
-    add(hn::MulAdd(hn::Mul(own, bonus), query, sum), d_k_, j);
   }
 
   static void AddTo(MatrixView<T> gradient, size_t begin, size_t rows,
