@@ -10,6 +10,7 @@
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 // After foreach_target.h.
 #include "attention/kernels/additive_recurrence-inl.h"
+#include "attention/kernels/additive_step_backward-inl.h"
 #include "attention/kernels/chunk_decay-inl.h"
 #include "attention/kernels/decay_gradient-inl.h"
 #include "attention/kernels/lanes-inl.h"
@@ -70,7 +71,8 @@ class Backward {
       const T* state =
           saved_ + c * AdditiveStateSize(key_dim_, value_dim_, a_.normaliser);
       if (length == 1) {
-        RunToken(begin, state);
+        StepBackward<T>({a_, d_o_, d_den_, state, d_s_, d_z_.data, d_v_sum_},
+                        begin, gradients_);
       } else {
         RunChunk(begin, length, state);
       }
@@ -156,6 +158,11 @@ class Backward {
         d_decay_.AddStateToState(decay_.AcrossChunk() * StateTimesGradient());
       }
       d_decay_.Finish(gradients_.d_log_decay + begin);
+    }
+    if (begin > 0) {  // the state before the chunk before this one
+      const T* const next =
+          state - AdditiveStateSize(key_dim_, value_dim_, a_.normaliser);
+      state_ahead_.Start({{next, key_dim_, value_dim_}}, 0, key_dim_);
     }
     for (size_t query = 0; query < tiles; ++query) {
       const size_t query_begin = begin + query * kTile;
@@ -398,80 +405,11 @@ class Backward {
   HWY_NOINLINE void AddQueriesToGradient(size_t begin, size_t rows, T decay) {
     Mix<Part::kAll>(key_dim_, value_dim_, CrossProduct<T, Ignore>(),
                     ColumnsTimes(q_, d_out_, rows), UpdateState<T>{decay, d_s_},
-                    ahead_);
+                    state_ahead_);
     if (a_.normaliser) {
       AddRows(q_, d_den_ == nullptr ? 0 : rows, key_dim_,
               d_den_ == nullptr ? nullptr : d_den_ + begin, decay, d_z_.data);
     }
-  }
-
-  // The recurrence backwards by one token, row by row of the state, which
-  // saved state is the one before it.
-  HWY_NOINLINE void RunToken(size_t t, const T* state) {
-    const hn::ScalableTag<T> d;
-    const T decay = DecayFactor(a_.log_decay, t);
-    const auto factor = hn::Set(d, decay);
-    const T* v = a_.v.row(t);
-    const T* d_o = d_o_.row(t);
-    const T d_den = d_den_ == nullptr ? 0 : d_den_[t];
-    const T strength = a_.strength == nullptr ? 1 : a_.strength[t];
-    T d_decay = 0, d_strength = 0;
-    std::fill_n(d_v_sum_, Padded<T>(value_dim_), T{0});
-    for (size_t row = 0; row < key_dim_; ++row) {
-      const T q_scaled = a_.scale * a_.q(t, row);
-      const auto q = hn::Set(d, q_scaled);
-      const T k_scaled = strength * a_.k(t, row);
-      const auto k = hn::Set(d, k_scaled);
-      const T* s_before = state + row * value_dim_;
-      T* d_s = d_s_.row(row);
-      auto d_q_sum = hn::Zero(d);
-      auto d_k_sum = hn::Zero(d);
-      auto d_decay_sum = hn::Zero(d);
-      ForEachVector(d, value_dim_, [&](size_t c, const auto& lanes) HWY_ATTR {
-        const auto d_out = lanes.Load(d_o + c);
-        const auto value = lanes.Load(v + c);
-        const auto gradient = hn::MulAdd(q, d_out, hn::Load(d, d_s + c));
-        const auto kept = hn::Mul(factor, lanes.Load(s_before + c));
-        const auto s = hn::MulAdd(k, value, kept);
-        d_q_sum = hn::MulAdd(s, d_out, d_q_sum);
-        d_k_sum = hn::MulAdd(gradient, value, d_k_sum);
-        d_decay_sum = hn::MulAdd(gradient, kept, d_decay_sum);
-        hn::Store(hn::MulAdd(k, gradient, hn::Load(d, d_v_sum_ + c)), d,
-                  d_v_sum_ + c);
-        hn::Store(hn::Mul(factor, gradient), d, d_s + c);
-      });
-      T d_q = hn::GetLane(hn::SumOfLanes(d, d_q_sum));
-      T d_k = hn::GetLane(hn::SumOfLanes(d, d_k_sum));
-      if (wants_d_decay_) {
-        d_decay += hn::GetLane(hn::SumOfLanes(d, d_decay_sum));
-      }
-      if (a_.normaliser) {
-        const T kept = decay * ZOf(state).data[row];
-        const T gradient = d_z_.data[row] + q_scaled * d_den;
-        d_q += (kept + k_scaled) * d_den;
-        d_k += gradient;
-        d_decay += gradient * kept;
-        d_z_.data[row] = decay * gradient;
-      }
-      if (gradients_.d_q.data != nullptr) {
-        gradients_.d_q(t, row) += a_.scale * d_q;
-      }
-      if (gradients_.d_k.data != nullptr) {
-        gradients_.d_k(t, row) += strength * d_k;
-      }
-      d_strength += d_k * a_.k(t, row);
-    }
-    T d_skip = 0;
-    for (size_t c = 0; c < value_dim_; ++c) {
-      d_skip += d_o[c] * v[c];
-      if (gradients_.d_v.data != nullptr) {
-        gradients_.d_v(t, c) += d_v_sum_[c] + skip_ * d_o[c];
-      }
-    }
-    if (gradients_.d_strength != nullptr)
-      gradients_.d_strength[t] += d_strength;
-    if (gradients_.d_skip != nullptr) *gradients_.d_skip += d_skip;
-    if (wants_d_decay_) gradients_.d_log_decay[t] += d_decay;
   }
 
   const AdditiveRecurrence<T>& a_;
@@ -499,6 +437,7 @@ class Backward {
   ChunkDecay<T> decay_;
   DecayGradient<T> d_decay_;
   Prefetcher<T, 2, 4> ahead_;
+  Prefetcher<T, 4, 1> state_ahead_;
   size_t next_end_ = 0;  // of the chunk whose inputs are fetched next; 0: none
   bool has_state_ = false;
   bool has_future_ = false;
