@@ -23,10 +23,9 @@ namespace HWY_NAMESPACE {
 namespace recurrence {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// With queries already multiplied by the scale s and keys by their strengths
-// b, decays D of one chunk,
-// P_ij = (q_i . k_j) D_ij, M_ij = (d_o_i . v_j) D_ij and the gradient Z of the
-// state behind the chunk,
+// With queries already multiplied by the scale s and keys by their strengths b,
+// decays D of one chunk, P_ij = (q_i . k_j) D_ij, M_ij = (d_o_i . v_j) D_ij and
+// the gradient Z of the state behind the chunk,
 //
 //   d_q_i = s (D_i S d_o_i + sum_{j <= i} M_ij k_j)
 //   d_k_j = D_j Z v_j      + sum_{i >= j} M_ij q_i

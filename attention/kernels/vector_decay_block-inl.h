@@ -103,7 +103,8 @@ class DecayBlock {
     }
   }
 
-  // Of that v, k_to_end and total alone: all that AddKeysTo wants.
+  // Of that v, k_to_end and total alone, all that states are made of; not the
+  // padding.
   void LoadKeys(size_t begin, size_t rows) {
     const D d;
     Stage(a_.v.Rows(begin, rows), v);
