@@ -278,6 +278,12 @@ struct StoreWeighed {
   }
 };
 
+// Entries (r, r) += value.
+template <typename T>
+HWY_INLINE void AddToDiagonal(T value, size_t rows, Tile<T> tile) {
+  for (size_t r = 0; r < rows; ++r) tile.row(r)[r] += value;
+}
+
 // The rows and columns of sums that lie inside a matrix: out = sum, or
 // out += scale * sum.
 template <typename T>

@@ -71,6 +71,7 @@ HWY_INLINE Token<T> TokenOf(const AdditiveRecurrence<T>& a, size_t t,
   const size_t key_dim = a.q.cols;
   Token<T> token{a.q.row(t), a.k.row(t), a.v.row(t), a.scale, from.s, to.s, o};
   token.decay = DecayFactor(a.log_decay, t);
+  if (a.strength != nullptr) token.strength = a.strength[t];
   if (a.elu_features) {
     T *const q = scratch, *const k = scratch + Padded<T>(key_dim);
     ForEachVector(d, key_dim, [&](size_t c, const auto& lanes) HWY_ATTR {
@@ -82,10 +83,11 @@ HWY_INLINE Token<T> TokenOf(const AdditiveRecurrence<T>& a, size_t t,
   }
   if (!a.normaliser) return token;
   const auto decay = hn::Set(d, token.decay);
+  const auto strength = hn::Set(d, token.strength);
   const T dot = SumVectors(
       d, key_dim, [&](auto sum, size_t i, const auto& lanes) HWY_ATTR {
-        const auto z =
-            hn::MulAdd(decay, lanes.Load(from.z + i), lanes.Load(token.k + i));
+        const auto k = hn::Mul(strength, lanes.Load(token.k + i));
+        const auto z = hn::MulAdd(decay, lanes.Load(from.z + i), k);
         lanes.Store(z, to.z + i);
         return hn::MulAdd(lanes.Load(token.q + i), z, sum);
       });
@@ -143,9 +145,10 @@ class Forward {
   }
 
   void RunToken(size_t t, const StateView<T>& from, const StateView<T>& to) {
-    const Token<T> token =
+    Token<T> token =
         TokenOf<T>(a_, t, {{from.s.data, from.s.stride}, from.z}, to, o_.row(t),
                    den_ == nullptr ? nullptr : den_ + t, token_scratch_);
+    if (a_.skip != nullptr) token.own = *a_.skip;
     StepHeads<Step::kScalarDecay>(&token, 1, key_dim_, value_dim_);
   }
 
@@ -156,6 +159,13 @@ class Forward {
       ToEluFeatures(from.rows, from.cols, scale, to);
     } else {
       Stage(from, to, scale);
+    }
+  }
+
+  void StageKeys(size_t begin, size_t rows) const {
+    StageFeatures(a_.k.Rows(begin, rows), k_, T{1});
+    if (a_.strength != nullptr) {
+      ScaleRows(a_.strength + begin, rows, key_dim_, k_);
     }
   }
 
@@ -225,7 +235,7 @@ class Forward {
     for (size_t key = 0; key < tiles; ++key) {
       const size_t key_begin = begin + key * kTile;
       if (key + 1 == tiles) FetchAhead(begin + length);
-      StageFeatures(a_.k.Rows(key_begin, rows(key)), k_, T{1});
+      StageKeys(key_begin, rows(key));
       Transpose(k_, rows(key), key_dim_, k_transposed_);
       Stage(a_.v.Rows(key_begin, rows(key)), v_);
       T gap = 1;
@@ -276,6 +286,9 @@ class Forward {
     StageFeatures(a_.q.Rows(pair.query_begin, rows), q_, a_.scale);
     Scores<kPart>(rows, pair.key_rows, RowsTimes(q_, k_transposed_, key_dim_),
                   StoreWeighed<kPart, T>{{pair.decay, rows}, scores_}, ahead_);
+    if (kPart == Part::kLower && a_.skip != nullptr) {
+      AddToDiagonal(*a_.skip, rows, scores_);
+    }
     const bool reads_state = pair.first && has_state_;
     Mix<kPart>(
         rows, value_dim_,
@@ -332,7 +345,8 @@ class Forward {
 
   T* token_scratch_ = nullptr;  // see TokenScratch
 
-  // Scratch. q, k and v are those of one tile, q times the scale.
+  // Scratch. q, k and v are those of one tile, q times the scale and k times
+  // the strengths.
   Tile<T> q_, k_, k_transposed_, v_;
   Tile<T> scores_;
   Tile<T> s_, z_;  // the state
@@ -359,7 +373,6 @@ void RunStep(const AdditiveRecurrence<T>& a, T* states, MatrixView<T> o,
         Token<T> token =
             TokenOf<T>(a, h, {{s, value_dim}, z}, {{s, value_dim}, z}, o.row(h),
                        den == nullptr ? nullptr : den + h, scratch);
-        if (a.strength != nullptr) token.strength = a.strength[h];
         if (a.skip != nullptr) token.own = a.skip[h];
         return token;
       });

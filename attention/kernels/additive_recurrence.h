@@ -2,11 +2,12 @@
 //
 // The additive recurrence with scalar decay, for one sequence and one head:
 //
-//   S_t = e^{g_t} S_{t-1} + k_t v_t^T,      o_t = s S_t^T q_t,
-//   z_t = e^{g_t} z_{t-1} + k_t,            den_t = s z_t . q_t  (optional),
+//   S_t = e^{g_t} S_{t-1} + b_t k_t v_t^T,  o_t = s S_t^T q_t + u v_t,
+//   z_t = e^{g_t} z_{t-1} + b_t k_t,        den_t = s z_t . q_t  (optional),
 //
-// with state S in R^{key_dim x value_dim}, log decay g_t <= 0, and scale s. It
-// is the whole of retention (arXiv 2307.08621), linear attention (2006.16236),
+// with state S in R^{key_dim x value_dim}, log decay g_t <= 0, and scale s;
+// strength b_t is 1 and skip u is 0 but for SSD's step sizes and D. It is the
+// whole of retention (arXiv 2307.08621), linear attention (2006.16236),
 // SSD (2405.21060) and Taylor or random feature attention; the normaliser
 // column z serves those that divide by den: the forward can do so while the
 // numerator is in the cache, and can map queries and keys to features on their
@@ -16,14 +17,15 @@
 // G_i = sum of g from the chunk's first token to i,
 //
 //   o_i   = s [ e^{G_i} S_in^T q_i
-//               + sum_{j <= i} (q_i . k_j) e^{G_i - G_j} v_j ]
-//   S_out = e^{G_C} S_in + sum_j e^{G_C - G_j} k_j v_j^T
+//               + sum_{j <= i} (q_i . b_j k_j) e^{G_i - G_j} v_j ] + u v_i
+//   S_out = e^{G_C} S_in + sum_j e^{G_C - G_j} b_j k_j v_j^T
 //
-// and e^{G_i - G_j} is a product of factors e^g <= 1, so nothing overflows, and
-// a decay of -infinity is an exact reset. chunk >= length is the fully parallel
-// form; chunk = 1 is the recurrence. Reductions have a fixed shape for given
-// (length, dims, chunk, SIMD target). Single-threaded; safe to call
-// concurrently.
+// so that strengths belong to the keys, and a skip to a token's score with
+// itself, on their way through the cache; e^{G_i - G_j} is a product of factors
+// e^g <= 1, so nothing overflows, and a decay of -infinity is an exact reset.
+// chunk >= length is the fully parallel form; chunk = 1 is the recurrence.
+// Reductions have a fixed shape for given (length, dims, chunk, SIMD target).
+// Single-threaded; safe to call concurrently.
 
 #ifndef MNEME_ATTENTION_KERNELS_ADDITIVE_RECURRENCE_H_
 #define MNEME_ATTENTION_KERNELS_ADDITIVE_RECURRENCE_H_
@@ -41,6 +43,8 @@ struct AdditiveRecurrence {
   MatrixView<const T> k;         // [length, key_dim]
   MatrixView<const T> v;         // [length, value_dim]
   const T* log_decay = nullptr;  // [length], each <= 0; null: no decay
+  const T* strength = nullptr;   // [length]; null: 1
+  const T* skip = nullptr;       // one number; null: 0, as with a normaliser
   T scale = 1;
   size_t chunk = 64;        // >= 1
   bool normaliser = false;  // carry z and produce den
@@ -49,11 +53,6 @@ struct AdditiveRecurrence {
   bool elu_features = false;  // elu(q) + 1 and elu(k) + 1 for q and k
   bool divide = false;        // o / (den + eps) for o; den must not be null
   T eps = 0;
-
-  // Of AdditiveRecurrenceStep alone, by head: what is written times a number,
-  // and what is added to the output, a number times v. Null: 1, and 0.
-  const T* strength = nullptr;
-  const T* skip = nullptr;
 };
 
 // Floats (doubles) in a state: S row-major, then z when there is a normaliser.
@@ -78,7 +77,7 @@ void AdditiveRecurrenceForward(const AdditiveRecurrence<double>& a,
                                double* saved);
 
 // One token of each of many heads: here row i of the inputs and of o, and entry
-// i of log_decay, are those of head i, whose state is the i-th of states
+// i of log_decay, strength and skip, are those of head i, whose state is the i-th of states
 // [a.v.rows, AdditiveStateSize]; a.chunk does not matter. Each head gets what
 // AdditiveRecurrenceForward of its one token gives, but sooner than in a call
 // for each. A stride of 0 shares a query or key. den [a.v.rows] may be null.
@@ -93,6 +92,8 @@ template <typename T>
 struct AdditiveRecurrenceGradients {
   MatrixView<T> d_q, d_k, d_v;
   T* d_log_decay = nullptr;  // [length]
+  T* d_strength = nullptr;   // [length]
+  T* d_skip = nullptr;       // one number
 };
 
 // d_o is the gradient by the numerator, d_den (null unless normaliser) by the

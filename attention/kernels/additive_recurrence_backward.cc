@@ -10,6 +10,7 @@
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 // After foreach_target.h.
 #include "attention/kernels/additive_recurrence-inl.h"
+#include "attention/kernels/additive_step_backward-inl.h"
 #include "attention/kernels/chunk_decay-inl.h"
 #include "attention/kernels/decay_gradient-inl.h"
 #include "attention/kernels/lanes-inl.h"
@@ -22,18 +23,20 @@ namespace HWY_NAMESPACE {
 namespace recurrence {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// With queries already multiplied by the scale s, decays D of one chunk,
-// P_ij = (q_i . k_j) D_ij, M_ij = (d_o_i . v_j) D_ij and the gradient Z of the
-// state behind the chunk,
+// With queries already multiplied by the scale s and keys by their strengths b,
+// decays D of one chunk, P_ij = (q_i . k_j) D_ij, M_ij = (d_o_i . v_j) D_ij and
+// the gradient Z of the state behind the chunk,
 //
 //   d_q_i = s (D_i S d_o_i + sum_{j <= i} M_ij k_j)
 //   d_k_j = D_j Z v_j      + sum_{i >= j} M_ij q_i
-//   d_v_j = D_j Z^T k_j    + sum_{i >= j} P_ij d_o_i
+//   d_v_j = D_j Z^T k_j    + sum_{i >= j} P_ij d_o_i + u d_o_j
 //   Z     = D Z            + sum_i D_i q_i d_o_i^T
 //
 // where D_i decays from the chunk's start to i, D_j from j to its end, and D
-// across it. The normaliser is one more column: of v, where it is 1, of d_o,
-// of S and of Z.
+// across it. Of the keys as they were, the gradient is b_j d_k_j, and d_b_j is
+// their product with d_k_j. The skip u adds to P_jj; its gradient is the sum of
+// M_jj = d_o_j . v_j. The normaliser is one more column: of v, where it is 1,
+// of d_o, of S and of Z.
 template <typename T>
 class Backward {
  public:
@@ -51,7 +54,8 @@ class Backward {
         d_state_(d_state),
         gradients_(gradients),
         decays_(a.log_decay != nullptr),
-        wants_d_decay_(decays_ && gradients.d_log_decay != nullptr) {}
+        wants_d_decay_(decays_ && gradients.d_log_decay != nullptr),
+        skip_(a.skip == nullptr ? 0 : *a.skip) {}
 
   void Run() {
     if (length_ == 0) return;
@@ -66,7 +70,8 @@ class Backward {
       const T* state =
           saved_ + c * AdditiveStateSize(key_dim_, value_dim_, a_.normaliser);
       if (length == 1) {
-        RunToken(begin, state);
+        StepBackward<T>({a_, d_o_, d_den_, state, d_s_, d_z_.data, d_v_sum_},
+                        begin, gradients_);
       } else {
         RunChunk(begin, length, state);
       }
@@ -99,6 +104,7 @@ class Backward {
     d_s_transposed_ = tile(columns_, key_dim_);
     p_ = tile(tokens, tokens);
     m_ = tile(tokens, tokens);
+    if (a_.strength != nullptr) d_k_ = tile(tokens, key_dim_);
     if (decays_) decay_.LayOut(chunk, take);
     if (wants_d_decay_) {
       w_ = tile(tokens, tokens);
@@ -121,6 +127,8 @@ class Backward {
       return std::min(kTile, length - tile * kTile);
     };
     for (size_t key = 0; key < tiles; ++key) {
+      FetchGradients(begin + key * kTile, rows(key));
+      next_end_ = key + 1 == tiles ? begin : 0;
       LoadKeys(begin + key * kTile, rows(key));
       T gap = 1;
       for (size_t query = key; query < tiles; ++query) {
@@ -150,6 +158,11 @@ class Backward {
       }
       d_decay_.Finish(gradients_.d_log_decay + begin);
     }
+    if (begin > 0) {  // the state before the chunk before this one
+      const T* const next =
+          state - AdditiveStateSize(key_dim_, value_dim_, a_.normaliser);
+      state_ahead_.Start({{next, key_dim_, value_dim_}}, 0, key_dim_);
+    }
     for (size_t query = 0; query < tiles; ++query) {
       const size_t query_begin = begin + query * kTile;
       // The last tile of queries is still loaded.
@@ -160,6 +173,20 @@ class Backward {
       AddQueriesToGradient(query_begin, rows(query),
                            decays_ && query == 0 ? decay_.AcrossChunk() : T{1});
     }
+  }
+
+  // What is wanted next comes to the cache half a chunk ahead, and no sooner:
+  // rows that lie a power of two apart share few of its sets.
+  void FetchGradients(size_t begin, size_t rows) {
+    ahead_.Start({gradients_.d_q, gradients_.d_k, gradients_.d_v, {}}, begin,
+                 begin + rows);
+  }
+
+  // Of the first tile of the chunk before `end`, if there is one.
+  void FetchInputs(size_t end) {
+    const size_t chunk = std::min(a_.chunk, end), begin = end - chunk;
+    ahead_.Start({a_.q, a_.k, a_.v, d_o_}, begin,
+                 begin + std::min(chunk, kTile));
   }
 
   // Zero states, at the ends of most training sequences, need no products.
@@ -185,6 +212,9 @@ class Backward {
 
   void LoadKeys(size_t begin, size_t rows) {
     Stage(a_.k.Rows(begin, rows), k_);
+    if (a_.strength != nullptr) {
+      ScaleRows(a_.strength + begin, rows, key_dim_, k_);
+    }
     Transpose(k_, rows, key_dim_, k_transposed_);
     Stage(a_.v.Rows(begin, rows), v_);
     if (a_.normaliser) {
@@ -215,6 +245,7 @@ class Backward {
   void AddPair(const Pair& pair, Tile<T> decay) {
     WeighScores<kPart>(pair, decay);
     AddToQueries<kPart>(pair);
+    if (kPart == Part::kLower) FetchInputs(next_end_);
     AddToKeys<kTransposed>(pair);
   }
 
@@ -224,10 +255,18 @@ class Backward {
     const Weigh<kPart, T> weigh{decay, pair.query_rows};
     Scores<kPart>(pair.query_rows, pair.key_rows,
                   RowsTimes(q_, k_transposed_, key_dim_),
-                  StoreWeighed<kPart, T>{weigh, p_});
+                  StoreWeighed<kPart, T>{weigh, p_}, ahead_);
     Scores<kPart>(pair.query_rows, pair.key_rows,
                   RowsTimes(d_out_, v_transposed_, columns_),
-                  StoreScoreGradient<kPart>{weigh, p_, m_, w_});
+                  StoreScoreGradient<kPart>{weigh, p_, m_, w_}, ahead_);
+    if (kPart == Part::kLower && a_.skip != nullptr) AddSkip(pair.query_rows);
+  }
+
+  // Of a token with itself.
+  void AddSkip(size_t rows) {
+    AddToDiagonal(skip_, rows, p_);
+    if (gradients_.d_skip == nullptr) return;
+    for (size_t r = 0; r < rows; ++r) *gradients_.d_skip += m_.row(r)[r];
   }
 
   template <Part kPart>
@@ -266,14 +305,15 @@ class Backward {
   template <Part kPart>
   void AddToQueries(const Pair& pair) {
     const bool reads_state = pair.key == 0 && has_state_;
-    MixAndAdd<kPart>(
+    MixAndStore<kPart>(
         pair.query_rows, key_dim_,
         {reads_state ? RowsTimes(d_out_, s_transposed_, columns_)
                      : Product<T>(),
          reads_state && decays_ ? decay_.FromChunkStart(pair.query) : nullptr,
          Collect(q_)},
-        RowsTimes(m_, k_, pair.key_rows), a_.scale,
-        RowsOf(gradients_.d_q, pair.query_begin, pair.query_rows));
+        RowsTimes(m_, k_, pair.key_rows),
+        {RowsOf(gradients_.d_q, pair.query_begin, pair.query_rows), true,
+         a_.scale});
     if (reads_state && wants_d_decay_) {
       d_decay_.AddStateToQueries(pair.query);
     }
@@ -284,27 +324,54 @@ class Backward {
     const bool reads_future = pair.key == pair.query && has_future_;
     const T* factors =
         reads_future && decays_ ? decay_.ToChunkEnd(pair.key) : nullptr;
-    MixAndAdd<kPart>(
+    const MatrixView<T> d_k =
+        RowsOf(gradients_.d_k, pair.key_begin, pair.key_rows);
+    const MatrixView<T> d_scaled(d_k_.data, pair.key_rows, key_dim_,
+                                 d_k_.stride);
+    const bool scales = a_.strength != nullptr;
+    MixAndStore<kPart>(
         pair.key_rows, key_dim_,
         {reads_future ? RowsTimes(v_, d_s_transposed_, columns_) : Product<T>(),
          factors, Collect(k_)},
-        ColumnsTimes(m_, q_, pair.query_rows), T{1},
-        RowsOf(gradients_.d_k, pair.key_begin, pair.key_rows));
+        ColumnsTimes(m_, q_, pair.query_rows),
+        {scales ? d_scaled : d_k, !scales, T{1}});
+    if (scales) AddScaledKeys(pair, d_k);
     if (reads_future && wants_d_decay_) d_decay_.AddKeysToState(pair.key);
-    MixAndAdd<kPart>(
+    MixAndStore<kPart>(
         pair.key_rows, value_dim_,
         {reads_future ? RowsTimes(k_, d_s_, key_dim_) : Product<T>(), factors,
          CollectProducts()},
-        ColumnsTimes(p_, d_out_, pair.query_rows), T{1},
-        RowsOf(gradients_.d_v, pair.key_begin, pair.key_rows));
+        ColumnsTimes(p_, d_out_, pair.query_rows),
+        {RowsOf(gradients_.d_v, pair.key_begin, pair.key_rows), true, T{1}});
+  }
+
+  // The gradients of keys and strengths, given those of their products, d_k_.
+  HWY_NOINLINE void AddScaledKeys(const Pair& pair, MatrixView<T> d_k) {
+    const hn::ScalableTag<T> d;
+    for (size_t r = 0; r < pair.key_rows; ++r) {
+      const size_t t = pair.key_begin + r;
+      const auto strength = hn::Set(d, a_.strength[t]);
+      auto sum = hn::Zero(d);
+      ForEachVector(d, key_dim_, [&](size_t c, const auto& lanes) HWY_ATTR {
+        const auto gradient = lanes.Load(d_k_.row(r) + c);
+        sum = hn::MulAdd(gradient, lanes.Load(a_.k.row(t) + c), sum);
+        if (d_k.data == nullptr) return;
+        T* const to = d_k.row(r) + c;
+        lanes.Store(hn::MulAdd(gradient, strength, lanes.Load(to)), to);
+      });
+      if (gradients_.d_strength != nullptr) {
+        gradients_.d_strength[t] += hn::GetLane(hn::SumOfLanes(d, sum));
+      }
+    }
   }
 
   // One instance for all three gradients: Mix is thousands of instructions.
   template <Part kPart>
-  HWY_NOINLINE static void MixAndAdd(
-      size_t rows, size_t cols, const CrossProduct<T, CollectProducts>& cross,
-      const Product<T>& near, T scale, MatrixView<T> out) {
-    Mix<kPart>(rows, cols, cross, near, StoreInside<T>{out, true, scale});
+  HWY_NOINLINE void MixAndStore(size_t rows, size_t cols,
+                                const CrossProduct<T, CollectProducts>& cross,
+                                const Product<T>& near,
+                                const StoreInside<T>& store) {
+    Mix<kPart>(rows, cols, cross, near, store, ahead_);
   }
 
   // Unwanted gradients have no rows, so that nothing is stored.
@@ -336,71 +403,12 @@ class Backward {
   // Z = decay Z + Q^T d_O with the loaded queries.
   HWY_NOINLINE void AddQueriesToGradient(size_t begin, size_t rows, T decay) {
     Mix<Part::kAll>(key_dim_, value_dim_, CrossProduct<T, Ignore>(),
-                    ColumnsTimes(q_, d_out_, rows),
-                    UpdateState<T>{decay, d_s_});
+                    ColumnsTimes(q_, d_out_, rows), UpdateState<T>{decay, d_s_},
+                    state_ahead_);
     if (a_.normaliser) {
       AddRows(q_, d_den_ == nullptr ? 0 : rows, key_dim_,
               d_den_ == nullptr ? nullptr : d_den_ + begin, decay, d_z_.data);
     }
-  }
-
-  // The recurrence backwards by one token, row by row of the state, which
-  // saved state is the one before it.
-  HWY_NOINLINE void RunToken(size_t t, const T* state) {
-    const hn::ScalableTag<T> d;
-    const T decay = DecayFactor(a_.log_decay, t);
-    const auto factor = hn::Set(d, decay);
-    const T* v = a_.v.row(t);
-    const T* d_o = d_o_.row(t);
-    const T d_den = d_den_ == nullptr ? 0 : d_den_[t];
-    T d_decay = 0;
-    std::fill_n(d_v_sum_, Padded<T>(value_dim_), T{0});
-    for (size_t row = 0; row < key_dim_; ++row) {
-      const T q_scaled = a_.scale * a_.q(t, row);
-      const auto q = hn::Set(d, q_scaled);
-      const auto k = hn::Set(d, a_.k(t, row));
-      const T* s_before = state + row * value_dim_;
-      T* d_s = d_s_.row(row);
-      auto d_q_sum = hn::Zero(d);
-      auto d_k_sum = hn::Zero(d);
-      auto d_decay_sum = hn::Zero(d);
-      ForEachVector(d, value_dim_, [&](size_t c, const auto& lanes) HWY_ATTR {
-        const auto d_out = lanes.Load(d_o + c);
-        const auto value = lanes.Load(v + c);
-        const auto gradient = hn::MulAdd(q, d_out, hn::Load(d, d_s + c));
-        const auto kept = hn::Mul(factor, lanes.Load(s_before + c));
-        const auto s = hn::MulAdd(k, value, kept);
-        d_q_sum = hn::MulAdd(s, d_out, d_q_sum);
-        d_k_sum = hn::MulAdd(gradient, value, d_k_sum);
-        d_decay_sum = hn::MulAdd(gradient, kept, d_decay_sum);
-        hn::Store(hn::MulAdd(k, gradient, hn::Load(d, d_v_sum_ + c)), d,
-                  d_v_sum_ + c);
-        hn::Store(hn::Mul(factor, gradient), d, d_s + c);
-      });
-      T d_q = hn::GetLane(hn::SumOfLanes(d, d_q_sum));
-      T d_k = hn::GetLane(hn::SumOfLanes(d, d_k_sum));
-      if (wants_d_decay_) {
-        d_decay += hn::GetLane(hn::SumOfLanes(d, d_decay_sum));
-      }
-      if (a_.normaliser) {
-        const T kept = decay * ZOf(state).data[row];
-        const T gradient = d_z_.data[row] + q_scaled * d_den;
-        d_q += (kept + a_.k(t, row)) * d_den;
-        d_k += gradient;
-        d_decay += gradient * kept;
-        d_z_.data[row] = decay * gradient;
-      }
-      if (gradients_.d_q.data != nullptr) {
-        gradients_.d_q(t, row) += a_.scale * d_q;
-      }
-      if (gradients_.d_k.data != nullptr) gradients_.d_k(t, row) += d_k;
-    }
-    if (gradients_.d_v.data != nullptr) {
-      for (size_t c = 0; c < value_dim_; ++c) {
-        gradients_.d_v(t, c) += d_v_sum_[c];
-      }
-    }
-    if (wants_d_decay_) gradients_.d_log_decay[t] += d_decay;
   }
 
   const AdditiveRecurrence<T>& a_;
@@ -415,15 +423,21 @@ class Backward {
   const AdditiveRecurrenceGradients<T>& gradients_;
   const bool decays_;
   const bool wants_d_decay_;
+  const T skip_;
 
-  // Scratch. Queries (times the scale) and keys are those of one tile.
+  // Scratch. Queries (times the scale) and keys (times the strengths) are those
+  // of one tile.
   Tile<T> q_, k_, k_transposed_, v_, v_transposed_, d_out_;
+  Tile<T> d_k_;  // none without strengths
   Tile<T> p_, m_, w_;
   Tile<T> s_, z_, s_transposed_;        // the state before the chunk
   Tile<T> d_s_, d_z_, d_s_transposed_;  // the gradient of the one behind it
   T* d_v_sum_ = nullptr;
   ChunkDecay<T> decay_;
   DecayGradient<T> d_decay_;
+  Prefetcher<T, 2, 4> ahead_;
+  Prefetcher<T, 4, 1> state_ahead_;
+  size_t next_end_ = 0;  // of the chunk whose inputs are fetched next; 0: none
   bool has_state_ = false;
   bool has_future_ = false;
 };

@@ -31,6 +31,8 @@ struct Shape {
   size_t length, key_dim, value_dim, chunk;
   Decay decay;
   bool normaliser;
+  bool strength = false;
+  bool skip = false;
 };
 
 inline std::string Describe(const Shape& s) {
@@ -38,7 +40,8 @@ inline std::string Describe(const Shape& s) {
          std::to_string(s.key_dim) + ", value_dim " +
          std::to_string(s.value_dim) + ", chunk " + std::to_string(s.chunk) +
          ", decay " + std::to_string(static_cast<int>(s.decay)) +
-         (s.normaliser ? ", normaliser" : "");
+         (s.normaliser ? ", normaliser" : "") +
+         (s.strength ? ", strength" : "") + (s.skip ? ", skip" : "");
 }
 
 inline Values LogDecays(const Shape& shape) {
@@ -78,6 +81,11 @@ struct Problem {
         state(RandomValues<T>(StateSize(), 7)),
         d_state(RandomValues<T>(StateSize(), 8)) {
     for (double g : LogDecays(s)) log_decay.push_back(static_cast<T>(g));
+    if (s.strength) {
+      strength = RandomValues<T>(s.length, 9);
+      strength[s.length / 2] = 0;  // writes nothing, but has a gradient
+    }
+    if (s.skip) skip = {static_cast<T>(-0.7)};
   }
 
   size_t StateSize() const {
@@ -93,6 +101,8 @@ struct Problem {
     a.k = k.view();
     a.v = v.view();
     a.log_decay = shape.decay == Decay::kNone ? nullptr : log_decay.data();
+    if (shape.strength) a.strength = strength.data();
+    if (shape.skip) a.skip = skip.data();
     a.scale = static_cast<T>(scale);
     a.chunk = shape.chunk;
     a.normaliser = shape.normaliser;
@@ -103,13 +113,14 @@ struct Problem {
   double scale = 0.3;
   TestMatrix<T> q, k, v, d_o;
   std::vector<T> log_decay, d_den, state, d_state;
+  std::vector<T> strength, skip;  // empty: none
 };
 
 // What forward and backward return, for one number type.
 template <typename T>
 struct Results {
   std::vector<T> o, den, state, saved;
-  std::vector<T> d_q, d_k, d_v, d_log_decay, d_state;
+  std::vector<T> d_q, d_k, d_v, d_log_decay, d_strength, d_skip, d_state;
 };
 
 template <typename T>
@@ -137,12 +148,16 @@ void Backward(const Problem<T>& p, T initial, Results<T>* r) {
   TestMatrix<T> d_k(s.length, s.key_dim, 2, initial);
   TestMatrix<T> d_v(s.length, s.value_dim, 1, initial);
   r->d_log_decay.assign(s.decay == Decay::kNone ? 0 : s.length, initial);
+  r->d_strength.assign(p.strength.size(), initial);
+  r->d_skip.assign(p.skip.size(), initial);
   r->d_state = p.d_state;
   AdditiveRecurrenceGradients<T> gradients;
   gradients.d_q = d_q.view();
   gradients.d_k = d_k.view();
   gradients.d_v = d_v.view();
   if (s.decay != Decay::kNone) gradients.d_log_decay = r->d_log_decay.data();
+  if (s.strength) gradients.d_strength = r->d_strength.data();
+  if (s.skip) gradients.d_skip = r->d_skip.data();
   AdditiveRecurrenceBackward(p.Arguments(), r->saved.data(), p.d_o.view(),
                              p.d_den.empty() ? nullptr : p.d_den.data(),
                              r->d_state.data(), gradients);
@@ -167,10 +182,12 @@ struct Oracle {
       for (size_t i = 0; i < keys; ++i) {
         for (size_t c = 0; c < columns; ++c) {
           next[i * columns + c] = Factor(t) * states[t][i * columns + c] +
-                                  double{p.k.view()(t, i)} * Value(t, c);
+                                  Strength(t) * p.k.view()(t, i) * Value(t, c);
           out[c] += p.scale * p.q.view()(t, i) * next[i * columns + c];
         }
       }
+      for (size_t c = 0; c < p.shape.value_dim; ++c)
+        out[c] += Skip() * Value(t, c);
       states.push_back(next);
       outs.push_back(out);
     }
@@ -180,6 +197,10 @@ struct Oracle {
     return p.shape.decay == Decay::kNone ? 1.0
                                          : std::exp(double{p.log_decay[t]});
   }
+  double Strength(size_t t) const {
+    return p.strength.empty() ? 1.0 : double{p.strength[t]};
+  }
+  double Skip() const { return p.skip.empty() ? 0.0 : double{p.skip[0]}; }
   double Value(size_t t, size_t c) const {
     return c == p.shape.value_dim ? 1.0 : p.v.view()(t, c);
   }
@@ -223,9 +244,15 @@ struct Oracle {
     r.d_k.resize(s.length * keys);
     r.d_v.resize(s.length * s.value_dim);
     r.d_log_decay.resize(s.decay == Decay::kNone ? 0 : s.length);
+    r.d_strength.resize(p.strength.size());
+    r.d_skip.resize(p.skip.size());
     Values z = Unpack(p.d_state);
     for (size_t t = s.length; t-- > 0;) {
-      double d_g = 0;
+      double d_g = 0, d_b = 0;
+      for (size_t c = 0; c < s.value_dim; ++c) {
+        r.d_v[t * s.value_dim + c] += Skip() * OutGradient(t, c);
+        if (s.skip) r.d_skip[0] += OutGradient(t, c) * Value(t, c);
+      }
       for (size_t i = 0; i < keys; ++i) {
         for (size_t c = 0; c < columns; ++c) {
           const double d_out = OutGradient(t, c);
@@ -233,15 +260,17 @@ struct Oracle {
           d_s += p.scale * p.q.view()(t, i) * d_out;
           r.d_q[t * keys + i] +=
               p.scale * states[t + 1][i * columns + c] * d_out;
-          r.d_k[t * keys + i] += d_s * Value(t, c);
+          r.d_k[t * keys + i] += Strength(t) * d_s * Value(t, c);
+          d_b += p.k.view()(t, i) * d_s * Value(t, c);
           if (c < s.value_dim) {
-            r.d_v[t * s.value_dim + c] += d_s * p.k.view()(t, i);
+            r.d_v[t * s.value_dim + c] += d_s * Strength(t) * p.k.view()(t, i);
           }
           d_g += Factor(t) * d_s * states[t][i * columns + c];
           d_s *= Factor(t);
         }
       }
       if (s.decay != Decay::kNone) r.d_log_decay[t] = d_g;
+      if (s.strength) r.d_strength[t] = d_b;
     }
     Pack(z, &r.d_state);
     return r;
@@ -285,6 +314,9 @@ void ExpectBackward(const Results<double>& expected, const Results<T>& actual) {
   ExpectNear(expected.d_v, actual.d_v, relative, absolute, "d_v");
   ExpectNear(expected.d_log_decay, actual.d_log_decay, relative, 20 * relative,
              "d_log_decay");
+  ExpectNear(expected.d_strength, actual.d_strength, relative, absolute,
+             "d_strength");
+  ExpectNear(expected.d_skip, actual.d_skip, relative, 20 * relative, "d_skip");
   ExpectNear(expected.d_state, actual.d_state, relative, absolute, "d_state");
 }
 

@@ -35,6 +35,15 @@ const Shape kShapes[] = {
     {150, 9, 18, 129, Decay::kResets, false},
     {210, 4, 4, 1000, Decay::kStrong, false},
     {140, 12, 130, 70, Decay::kNone, true},
+    // With strengths and skips, all that has to do with them.
+    {1, 5, 7, 64, Decay::kSlow, false, true, true},
+    {7, 5, 3, 1, Decay::kResets, true, true, false},
+    {9, 2, 40, 1, Decay::kSlow, false, true, true},
+    {65, 16, 48, 64, Decay::kSlow, false, true, true},
+    {64, 32, 32, 32, Decay::kNone, false, false, true},
+    {63, 8, 24, 1000, Decay::kResets, true, true, false},
+    {150, 9, 18, 129, Decay::kSlow, false, true, true},
+    {210, 33, 4, 1000, Decay::kStrong, false, true, true},
 };
 
 template <typename T>
@@ -59,10 +68,14 @@ TYPED_TEST(AdditiveRecurrenceTest, MatchesTheDefinition) {
 // The oracle's own gradients, and the kernel's, against central differences of
 // the definition.
 TEST(AdditiveRecurrenceGradientTest, MatchesCentralDifferences) {
-  for (const Shape& shape : {Shape{5, 3, 4, 1, Decay::kSlow, true},
-                             Shape{5, 3, 4, 2, Decay::kZero, true},
-                             Shape{6, 4, 2, 64, Decay::kStrong, true},
-                             Shape{6, 2, 3, 4, Decay::kNone, false}}) {
+  for (const Shape& shape :
+       {Shape{5, 3, 4, 1, Decay::kSlow, true},
+        Shape{5, 3, 4, 2, Decay::kZero, true},
+        Shape{6, 4, 2, 64, Decay::kStrong, true},
+        Shape{6, 2, 3, 4, Decay::kNone, false},
+        Shape{6, 3, 4, 4, Decay::kSlow, true, true, false},
+        Shape{5, 3, 4, 64, Decay::kZero, false, true, true},
+        Shape{5, 3, 4, 1, Decay::kSlow, false, true, true}}) {
     SCOPED_TRACE(Describe(shape));
     Problem<double> problem(shape);
     Results<double> actual = Forward(problem);
@@ -104,6 +117,8 @@ TEST(AdditiveRecurrenceGradientTest, MatchesCentralDifferences) {
       expect_gradient(all(&problem.log_decay), actual.d_log_decay,
                       "d_log_decay");
     }
+    expect_gradient(all(&problem.strength), actual.d_strength, "d_strength");
+    expect_gradient(all(&problem.skip), actual.d_skip, "d_skip");
   }
 }
 
@@ -143,29 +158,34 @@ TYPED_TEST(AdditiveRecurrenceTest, GradientOfStrongDecayIsRelativelyExact) {
 
 TYPED_TEST(AdditiveRecurrenceTest, AddsGradientsAndRepeatsBitEqual) {
   for (size_t chunk : {1, 32, 150}) {
-    const Shape shape{150, 7, 21, chunk, Decay::kSlow, true};
-    SCOPED_TRACE(Describe(shape));
-    const Problem<TypeParam> problem(shape);
-    Results<double> expected = Oracle<TypeParam>(problem).Expected();
-    for (Values* values :
-         {&expected.d_q, &expected.d_k, &expected.d_v, &expected.d_log_decay}) {
-      for (double& value : *values) value += 5;
+    for (bool skip : {false, true}) {
+      const Shape shape{150, 7, 21, chunk, Decay::kSlow, !skip, true, skip};
+      SCOPED_TRACE(Describe(shape));
+      const Problem<TypeParam> problem(shape);
+      Results<double> expected = Oracle<TypeParam>(problem).Expected();
+      for (Values* values :
+           {&expected.d_q, &expected.d_k, &expected.d_v, &expected.d_log_decay,
+            &expected.d_strength, &expected.d_skip}) {
+        for (double& value : *values) value += 5;
+      }
+      ForEachSimdTarget([&] {
+        Results<TypeParam> first = Forward(problem);
+        Backward(problem, TypeParam{5}, &first);
+        ExpectBackward(expected, first);
+        Results<TypeParam> second = Forward(problem);
+        Backward(problem, TypeParam{5}, &second);
+        EXPECT_EQ(first.o, second.o);
+        EXPECT_EQ(first.den, second.den);
+        EXPECT_EQ(first.state, second.state);
+        EXPECT_EQ(first.d_q, second.d_q);
+        EXPECT_EQ(first.d_k, second.d_k);
+        EXPECT_EQ(first.d_v, second.d_v);
+        EXPECT_EQ(first.d_log_decay, second.d_log_decay);
+        EXPECT_EQ(first.d_strength, second.d_strength);
+        EXPECT_EQ(first.d_skip, second.d_skip);
+        EXPECT_EQ(first.d_state, second.d_state);
+      });
     }
-    ForEachSimdTarget([&] {
-      Results<TypeParam> first = Forward(problem);
-      Backward(problem, TypeParam{5}, &first);
-      ExpectBackward(expected, first);
-      Results<TypeParam> second = Forward(problem);
-      Backward(problem, TypeParam{5}, &second);
-      EXPECT_EQ(first.o, second.o);
-      EXPECT_EQ(first.den, second.den);
-      EXPECT_EQ(first.state, second.state);
-      EXPECT_EQ(first.d_q, second.d_q);
-      EXPECT_EQ(first.d_k, second.d_k);
-      EXPECT_EQ(first.d_v, second.d_v);
-      EXPECT_EQ(first.d_log_decay, second.d_log_decay);
-      EXPECT_EQ(first.d_state, second.d_state);
-    });
   }
 }
 

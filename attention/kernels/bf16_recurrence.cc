@@ -58,8 +58,8 @@ void Bf16AdditiveForward(const AdditiveRecurrence<float>& a, float* state,
   constexpr size_t kFewTokens = 16;
   const Bf16Unit* const unit = ActiveBf16Unit();
   size_t done = 0;
-  if (unit != nullptr && !a.elu_features && a.chunk > 1 &&
-      a.q.rows >= kFewTokens) {
+  if (unit != nullptr && !a.elu_features && a.strength == nullptr &&
+      a.skip == nullptr && a.chunk > 1 && a.q.rows >= kFewTokens) {
     const ScopedFlushDenormals flush;
     done = HWY_DYNAMIC_DISPATCH(RunOnUnit)(*unit, a, state, o, den);
   }
@@ -70,6 +70,7 @@ void Bf16AdditiveForward(const AdditiveRecurrence<float>& a, float* state,
   rest.k = a.k.Rows(done, left);
   rest.v = a.v.Rows(done, left);
   if (a.log_decay != nullptr) rest.log_decay = a.log_decay + done;
+  if (a.strength != nullptr) rest.strength = a.strength + done;
   AdditiveRecurrenceForward(rest, state, o.Rows(done, left),
                             den == nullptr ? nullptr : den + done, nullptr);
 }

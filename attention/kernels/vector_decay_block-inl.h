@@ -103,6 +103,24 @@ class DecayBlock {
     }
   }
 
+  // Of that v, k_to_end and total alone, all that states are made of; not the
+  // padding.
+  void LoadKeys(size_t begin, size_t rows) {
+    const D d;
+    Stage(a_.v.Rows(begin, rows), v);
+    ForEachVector(d, key_dim_, [&](size_t c, const auto& lanes) HWY_ATTR {
+      V product = hn::Set(d, T{1});
+      for (size_t t = rows; t-- > 0;) {
+        const V key = lanes.Load(a_.k.row(begin + t) + c);
+        hn::Store(hn::Mul(key, product), d, k_to_end.row(t) + c);
+        product = hn::Mul(
+            product,
+            FastExpNonPositive(d, lanes.Load(a_.log_decay.row(begin + t) + c)));
+      }
+      hn::Store(product, d, total + c);
+    });
+  }
+
   // S = diag(total) S + sum_j k_to_end_j v_j^T.
   template <class Meanwhile = Nothing>
   HWY_NOINLINE void AddKeysTo(Tile<T> state, size_t rows,

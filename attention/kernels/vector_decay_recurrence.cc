@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <type_traits>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "attention/kernels/vector_decay_recurrence.cc"
@@ -15,6 +16,7 @@
 #include "attention/kernels/lanes-inl.h"
 #include "attention/kernels/staged_tile-inl.h"
 #include "attention/kernels/vector_decay_block-inl.h"
+#include "attention/kernels/vector_decay_pairs-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -132,6 +134,21 @@ void RunVectorForward(const VectorDecayRecurrence<T>& a, T* state,
   Unstage(s, {state, key_dim, value_dim});
 }
 
+// to = from diag(decay) + sum.
+template <typename T>
+struct UpdateColumns {
+  const T* decay;
+  Tile<T> from, to;
+
+  template <class V>
+  HWY_INLINE void operator()(size_t row, size_t col, V sum) const {
+    const hn::DFromV<V> d;
+    const V old = hn::Load(d, from.row(row) + col);
+    hn::Store(hn::MulAdd(hn::Load(d, decay + col), old, sum), d,
+              to.row(row) + col);
+  }
+};
+
 template <typename T>
 struct StoreTile {
   Tile<T> to;
@@ -187,10 +204,10 @@ class VectorBackward {
     };
     block_.LayOut(take);
     const size_t blocks = (chunk + kBlockTokens - 1) / kBlockTokens;
-    state_size_ = Padded<T>(key_dim_) * Tile<T>::Stride(value_dim_);
-    states_ = {take(blocks * state_size_), Tile<T>::Stride(value_dim_)};
+    state_size_ = Padded<T>(value_dim_) * Tile<T>::Stride(key_dim_);
+    states_ = {take(blocks * state_size_), Tile<T>::Stride(key_dim_)};
+    s_ = tile(key_dim_, value_dim_);
     d_s_ = tile(key_dim_, value_dim_);
-    s_transposed_ = tile(value_dim_, key_dim_);
     d_s_transposed_ = tile(value_dim_, key_dim_);
     v_transposed_ = tile(value_dim_, kBlockTokens);
     d_out_ = tile(kBlockTokens, value_dim_);
@@ -206,24 +223,38 @@ class VectorBackward {
   }
 
   void RunChunk(size_t begin, size_t end, const T* state) {
-    Stage<T>({state, key_dim_, value_dim_}, State(0));
+    Stage<T>({state, key_dim_, value_dim_}, s_);
+    Transpose(s_, key_dim_, value_dim_, State(0));
     const size_t blocks = (end - begin + kBlockTokens - 1) / kBlockTokens;
     for (size_t b = 0; b + 1 < blocks; ++b) {
-      std::copy_n(State(b).data, state_size_, State(b + 1).data);
-      block_.template Load<false>(begin + b * kBlockTokens, kBlockTokens, T{1});
-      block_.AddKeysTo(State(b + 1), kBlockTokens);
+      block_.LoadKeys(begin + b * kBlockTokens, kBlockTokens);
+      AddKeys(State(b), State(b + 1));
     }
     for (size_t b = blocks; b-- > 0;) {
       const size_t first = begin + b * kBlockTokens;
-      RunBlock(first, std::min(kBlockTokens, end - first), State(b));
+      const size_t rows = std::min(kBlockTokens, end - first);
+      // A block of this chunk's gradients, then one of the chunk's before it.
+      gradients_ahead_.Start({gradients_.d_v, gradients_.d_q, gradients_.d_k,
+                              gradients_.d_log_decay},
+                             first, first + rows);
+      const size_t chunk = std::min(a_.chunk, begin);
+      inputs_ahead_.Start({a_.k, a_.log_decay, a_.v, a_.q, d_o_}, first - chunk,
+                          first - chunk + (chunk == 0 ? 0 : rows));
+      RunBlock(first, rows, State(b));
     }
   }
 
-  void RunBlock(size_t begin, size_t rows, Tile<T> state) {
+  HWY_NOINLINE void AddKeys(Tile<T> from, Tile<T> to) {
+    Mix<Part::kAll>(value_dim_, key_dim_, CrossProduct<T, Ignore>(),
+                    ColumnsTimes(block_.v, block_.k_to_end, kBlockTokens),
+                    UpdateColumns<T>{block_.total, from, to});
+  }
+
+  void RunBlock(size_t begin, size_t rows, Tile<T> s_transposed) {
     block_.template Load<true>(begin, rows, T{1});
     Stage(d_o_.Rows(begin, rows), d_out_, a_.scale);
     Transpose(block_.v, rows, value_dim_, v_transposed_);
-    Transpose(state, key_dim_, value_dim_, s_transposed_);
+    s_transposed_ = s_transposed;
     Transpose(d_s_, key_dim_, value_dim_, d_s_transposed_);
     AddProducts(begin, rows);
     if (block_.reads_first()) {
@@ -244,7 +275,8 @@ class VectorBackward {
   HWY_NOINLINE void AddProducts(size_t begin, size_t rows) {
     Scores<Part::kLower>(
         rows, rows, RowsTimes(d_out_, v_transposed_, value_dim_),
-        StoreWeighed<Part::kLower, T>{{Tile<T>(), rows}, d_scores_});
+        StoreWeighed<Part::kLower, T>{{Tile<T>(), rows}, d_scores_},
+        gradients_ahead_);
     ToTile(rows, RowsTimes(d_out_, s_transposed_, value_dim_), d_q_);
     ToTile(rows, RowsTimes(block_.v, d_s_transposed_, value_dim_), d_k_);
     if (gradients_.d_v.data != nullptr) {
@@ -257,23 +289,46 @@ class VectorBackward {
     }
     Mix<Part::kAll>(key_dim_, value_dim_, CrossProduct<T, Ignore>(),
                     ColumnsTimes(block_.q_from_start, d_out_, rows),
-                    UpdateRows<T>{block_.total, d_s_});
+                    UpdateRows<T>{block_.total, d_s_}, inputs_ahead_);
   }
 
   HWY_NOINLINE void ToTile(size_t rows, const Product<T>& product,
                            Tile<T> to) const {
     Mix<Part::kAll>(rows, key_dim_, CrossProduct<T, Ignore>(), product,
-                    StoreTile<T>{to});
+                    StoreTile<T>{to}, gradients_ahead_);
   }
 
   // The rest goes by key dimensions, which are lanes.
   template <bool kReadsFirst>
   HWY_NOINLINE void AddPairs(size_t rows) {
     const hn::ScalableTag<T> d;
+    PairGradients<kReadsFirst, T> pairs(block_, rows, d_scores_, d_q_, d_k_,
+                                        d_g_, d_bonus_);
     for (size_t c = 0; c < key_dim_; c += hn::Lanes(d)) {
       AddStates<kReadsFirst>(d, rows, c);
-      for (size_t j = 0; j < rows; ++j) AddKey<kReadsFirst>(d, rows, j, c);
+      pairs.AddColumns(c);
     }
+  }
+
+  // Of a vector of rows of S and Z.
+  template <class D>
+  HWY_INLINE hn::VFromD<D> StateTimesGradient(D d, size_t c) const {
+    constexpr size_t kSums = 4;
+    hn::VFromD<D> sums[kSums];
+    const auto add = [&](auto n, size_t i) HWY_ATTR
+        __attribute__((always_inline)) {
+      sums[n] = hn::MulAdd(hn::Load(d, s_transposed_.row(i) + c),
+                           hn::Load(d, d_s_transposed_.row(i) + c), sums[n]);
+    };
+    Unroll<kSums>([&](auto n) HWY_ATTR
+                  __attribute__((always_inline)) { sums[n] = hn::Zero(d); });
+    size_t i = 0;
+    for (; i + kSums <= value_dim_; i += kSums) {
+      Unroll<kSums>([&](auto n) HWY_ATTR
+                    __attribute__((always_inline)) { add(n, i + n); });
+    }
+    for (; i < value_dim_; ++i) add(std::integral_constant<size_t, 0>(), i);
+    return hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3]));
   }
 
   // d_g of the paths from S or to Z; d_q and d_k become those of q and k.
@@ -282,10 +337,7 @@ class VectorBackward {
     const auto at = [&](Tile<T> tile, size_t t)
                         HWY_ATTR { return hn::Load(d, tile.row(t) + c); };
     // From S through the whole block, and from keys before t to Z.
-    auto sum = hn::Zero(d);
-    for (size_t i = 0; i < value_dim_; ++i) {
-      sum = hn::MulAdd(at(s_transposed_, i), at(d_s_transposed_, i), sum);
-    }
+    auto sum = StateTimesGradient(d, c);
     sum = hn::Mul(sum, hn::Load(d, block_.total + c));
     for (size_t t = 0; t < rows; ++t) {
       hn::Store(sum, d, d_g_.row(t) + c);
@@ -310,47 +362,6 @@ class VectorBackward {
                 d_q_.row(t) + c);
       product = next;
     }
-    hn::Store(hn::Zero(d), d, d_bonus_.data + c);
-  }
-
-  // The pairs of key j with the queries that see it.
-  template <bool kReadsFirst, class D>
-  HWY_INLINE void AddKey(D d, size_t rows, size_t j, size_t c) {
-    using V = hn::VFromD<D>;
-    const auto at = [&](Tile<T> tile, size_t t)
-                        HWY_ATTR { return hn::Load(d, tile.row(t) + c); };
-    const auto add = [&](V v, Tile<T> tile, size_t t) HWY_ATTR {
-      hn::Store(hn::Add(v, at(tile, t)), d, tile.row(t) + c);
-    };
-    const V key = at(block_.k, j), query = at(block_.q, j);
-    const V bonus = hn::Load(d, block_.bonus + c);
-    const V own = hn::Set(d, d_scores_.row(j)[j]);
-    add(hn::Mul(hn::Mul(own, bonus), key), d_q_, j);
-    add(hn::Mul(hn::Mul(own, query), key), d_bonus_, 0);
-    // keys[t] is key j decayed up to the token before t.
-    V keys[kBlockTokens];
-    V decayed = key;
-    for (size_t t = j + 1; t < rows; ++t) {
-      keys[t] = decayed;
-      decayed = hn::Mul(decayed, at(block_.decay, t));
-      add(hn::Mul(hn::Set(d, d_scores_.row(t)[j]),
-                  kReadsFirst ? keys[t] : decayed),
-          d_q_, t);
-    }
-    V sum = hn::Zero(d);  // of later queries, decayed back to t
-    for (size_t t = rows; t-- > j + 1;) {
-      const V score = hn::Set(d, d_scores_.row(t)[j]);
-      const V decay = at(block_.decay, t), query_t = at(block_.q, t);
-      if constexpr (kReadsFirst) {
-        sum = hn::Mul(sum, decay);
-        add(hn::Mul(keys[t], sum), d_g_, t);
-        sum = hn::MulAdd(score, query_t, sum);
-      } else {
-        sum = hn::Mul(hn::MulAdd(score, query_t, sum), decay);
-        add(hn::Mul(keys[t], sum), d_g_, t);
-      }
-    }
-    add(hn::MulAdd(hn::Mul(own, bonus), query, sum), d_k_, j);
   }
 
   static void AddTo(MatrixView<T> gradient, size_t begin, size_t rows,
@@ -374,10 +385,12 @@ class VectorBackward {
   const VectorDecayGradients<T>& gradients_;
   DecayBlock<T> block_;
   size_t state_size_ = 0;
-  Tile<T> states_;  // before each block of the chunk
-  Tile<T> d_s_, s_transposed_, d_s_transposed_, v_transposed_;
+  Tile<T> states_;  // before each block of the chunk, transposed
+  Tile<T> s_, d_s_, s_transposed_, d_s_transposed_, v_transposed_;
   Tile<T> d_out_, d_scores_;  // d_scores_[i][j] = d_A_ij
   Tile<T> d_q_, d_k_, d_g_, d_bonus_;
+  Prefetcher<T, 2, 4> gradients_ahead_;
+  Prefetcher<T, 1, 5> inputs_ahead_;
 };
 
 }  // namespace recurrence

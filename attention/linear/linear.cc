@@ -78,9 +78,9 @@ class LinearOperator : public Operator {
           Tensor(call.arena, d_output.dtype(), call.inputs[i].shape());
       d_features[i].FillZero();
     }
-    AdditiveHeadsBackward(a, call.saved[kStates], quotient.d_numerator,
-                          quotient.d_denominator, d_features[kQuery],
-                          d_features[kKey], d_inputs[kValue], Tensor());
+    AdditiveHeadsBackward(
+        a, call.saved[kStates], quotient.d_numerator, quotient.d_denominator,
+        {d_features[kQuery], d_features[kKey], d_inputs[kValue]});
     for (Input i : {kQuery, kKey}) {
       if (d_inputs[i].empty()) continue;
       DispatchDType(d_output.dtype(), [&](auto zero) {

@@ -2,22 +2,19 @@
 //
 // Mamba-2 (state space duality, arXiv 2405.21060): a state space model whose
 // transition is one number per head, which makes it a linear memory with keys
-// b, queries c and values dt x, faded by e^(dt a):
+// b, queries c and values x, written with strength dt and faded by e^(dt a):
 //
-//   S_t = e^{dt_t a_h} S_{t-1} + b_t (dt_t x_t)^T,   y_t = S_t^T c_t + d_h x_t.
+//   S_t = e^{dt_t a_h} S_{t-1} + dt_t b_t x_t^T,   y_t = S_t^T c_t + d_h x_t.
 //
 // All heads share b and c. The step size dt both writes and fades: a large step
 // stores the token and forgets the past, a small one skips the token. The layer
 // around it is parts/ssd_mixer.h.
 
-#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <vector>
 
 #include "absl/container/inlined_vector.h"
-#include "attention/kernels/parallel.h"
-#include "attention/kernels/vector_math.h"
 #include "attention/parts/additive_heads.h"
 #include "attention/parts/one_token.h"
 #include "attention/parts/ssd_mixer.h"
@@ -27,26 +24,19 @@ namespace mneme {
 namespace {
 
 enum Input { kX, kB, kC, kStep, kTransition, kSkip };
-enum Saved { kValues, kLogDecay, kStates };
 
 // visit(row, i, h) for every token of every head: row is its place in a
-// [batch, length, heads] array, i in a [batch, heads, length] one. With a pool
-// the threads share the tokens, and visits must not depend on each other.
+// [batch, length, heads] array, i in a [batch, heads, length] one.
 template <typename Visit>
-void ForEachToken(kernels::ThreadPool* pool, const Dims& d,
-                  const Visit& visit) {
-  constexpr int64_t kPiece = 128;  // tokens
-  const int64_t tokens = d.batch * d.length;
-  kernels::ParallelFor(
-      pool, (tokens + kPiece - 1) / kPiece, [&](size_t piece, int) {
-        const int64_t first = static_cast<int64_t>(piece) * kPiece;
-        for (int64_t n = first; n < std::min(tokens, first + kPiece); ++n) {
-          const int64_t b = n / d.length, t = n % d.length;
-          for (int64_t h = 0; h < d.heads; ++h) {
-            visit(n * d.heads + h, (b * d.heads + h) * d.length + t, h);
-          }
-        }
-      });
+void ForEachToken(const Dims& d, const Visit& visit) {
+  int64_t row = 0;
+  for (int64_t b = 0; b < d.batch; ++b) {
+    for (int64_t t = 0; t < d.length; ++t) {
+      for (int64_t h = 0; h < d.heads; ++h) {
+        visit(row++, (b * d.heads + h) * d.length + t, h);
+      }
+    }
+  }
 }
 
 class Mamba2Operator : public Operator {
@@ -66,52 +56,36 @@ class Mamba2Operator : public Operator {
   }
 
   absl::Status Forward(OperatorCall* call) const override {
-    AdditiveHeads a = Recurrence(*call);
     if (TakesOneToken(*call)) {
-      a.value = call->inputs[kX];
       DispatchDType(call->output.dtype(),
-                    [&](auto zero) { Step<decltype(zero)>(a, *call); });
+                    [&](auto zero) { Step<decltype(zero)>(*call); });
       return absl::OkStatus();
     }
-    a.value = Tensor(call->arena, call->output.dtype(), call->output.shape());
-    a.log_decay =
-        Tensor(call->arena, call->output.dtype(),
-               {call->dims.batch, call->dims.heads, call->dims.length});
-    DispatchDType(call->output.dtype(), [&](auto zero) {
-      Discretise<decltype(zero)>(*call, a.value, a.log_decay);
-    });
     Tensor states;
-    AdditiveHeadsForward(a, call->state, call->output, Tensor(), call->arena,
-                         call->keep ? &states : nullptr);
-    DispatchDType(call->output.dtype(), [&](auto zero) {
-      using T = decltype(zero);
-      const int64_t dim = call->dims.value_dim;
-      ForEachToken(call->pool, call->dims,
-                   [&](int64_t row, int64_t, int64_t h) {
-                     kernels::Axpy(call->inputs[kSkip].data<T>()[h],
-                                   call->inputs[kX].data<T>() + row * dim,
-                                   call->output.data<T>() + row * dim, dim);
-                   });
-    });
-    if (call->keep) call->saved = {a.value, a.log_decay, states};
+    AdditiveHeadsForward(Recurrence(*call), call->state, call->output, Tensor(),
+                         call->arena, call->keep ? &states : nullptr);
+    if (call->keep) call->saved = {states};
     return absl::OkStatus();
   }
 
   absl::Status Backward(const OperatorCall& call, const Tensor& d_output,
                         absl::Span<const Tensor> d_inputs) const override {
-    AdditiveHeads a = Recurrence(call);
-    a.value = call.saved[kValues];
-    a.log_decay = call.saved[kLogDecay];
-    Tensor d_value(call.arena, d_output.dtype(), a.value.shape());
-    Tensor d_log_decay(call.arena, d_output.dtype(), a.log_decay.shape());
-    d_value.FillZero();
-    d_log_decay.FillZero();
-    AdditiveHeadsBackward(a, call.saved[kStates], d_output, Tensor(),
-                          OneHead(d_inputs[kC]), OneHead(d_inputs[kB]), d_value,
-                          d_log_decay);
+    const AdditiveHeads a = Recurrence(call);
+    AdditiveHeadsGradients gradients;
+    gradients.query = OneHead(d_inputs[kC]);
+    gradients.key = OneHead(d_inputs[kB]);
+    gradients.value = d_inputs[kX];
+    const auto zeros = [&](const Shape& shape) {
+      Tensor t(call.arena, d_output.dtype(), shape);
+      t.FillZero();
+      return t;
+    };
+    gradients.log_decay = zeros(a.log_decay.shape());
+    gradients.strength = zeros(a.strength.shape());
+    gradients.skip = zeros({call.dims.batch, call.dims.heads});
+    AdditiveHeadsBackward(a, call.saved[0], d_output, Tensor(), gradients);
     DispatchDType(d_output.dtype(), [&](auto zero) {
-      DiscretiseBackward<decltype(zero)>(call, d_output, d_value, d_log_decay,
-                                         d_inputs);
+      DiscretiseBackward<decltype(zero)>(call, gradients, d_inputs);
     });
     return absl::OkStatus();
   }
@@ -134,11 +108,13 @@ class Mamba2Operator : public Operator {
   }
 
   Cost ForwardCost(const Dims& d, Form form) const override {
-    Cost cost = AdditiveHeadsCost(d, d.key_dim, ChunkOf(form, d.length, chunk_),
-                                  true, false);
+    const int64_t chunk = ChunkOf(form, d.length, chunk_);
+    Cost cost = AdditiveHeadsCost(d, d.key_dim, chunk, true, false);
     const double tokens = static_cast<double>(d.batch) * d.length;
-    // dt x, dt a and d x; queries and keys are read once for all heads.
-    cost.flops += tokens * d.heads * (3.0 * d.value_dim + 1);
+    // dt b, dt a and d x, which in a chunk is d more for a score; queries and
+    // keys are read once for all heads.
+    cost.flops += tokens * d.heads *
+                  (d.key_dim + 1 + (chunk == 1 ? 2.0 * d.value_dim : 1));
     cost.bytes -= sizeof(float) * tokens * (d.heads - 1) * 2 * d.key_dim;
     cost.bytes += sizeof(float) * (tokens + 2) * d.heads;  // dt, a and d
     return cost;
@@ -186,18 +162,28 @@ class Mamba2Operator : public Operator {
     return x.empty() ? x : x.Reshaped({x.dim(0), x.dim(1), 1, x.dim(2)});
   }
 
-  AdditiveHeads Recurrence(const OperatorCall& call) const {
+  // Without the numbers that step sizes make.
+  AdditiveHeads Memory(const OperatorCall& call) const {
     AdditiveHeads a;
     a.query = OneHead(call.inputs[kC]);
     a.key = OneHead(call.inputs[kB]);
+    a.value = call.inputs[kX];
+    a.skip = call.inputs[kSkip];
     a.chunk = ChunkOf(call.form, call.dims.length, chunk_);
     a.pool = call.pool;
     return a;
   }
 
+  AdditiveHeads Recurrence(const OperatorCall& call) const {
+    AdditiveHeads a = Memory(call);
+    DispatchDType(call.output.dtype(),
+                  [&](auto zero) { Discretise<decltype(zero)>(call, &a); });
+    return a;
+  }
+
   // One token, without arrays for what is made of its step sizes.
   template <typename T>
-  static void Step(const AdditiveHeads& a, const OperatorCall& call) {
+  void Step(const OperatorCall& call) const {
     const Dims& d = call.dims;
     const T* const step = call.inputs[kStep].data<T>();
     const T* const transition = call.inputs[kTransition].data<T>();
@@ -205,56 +191,50 @@ class Mamba2Operator : public Operator {
     for (size_t i = 0; i < log_decay.size(); ++i) {
       log_decay[i] = step[i] * transition[i % d.heads];
     }
-    AdditiveHeadsStep<T>(a,
+    AdditiveHeadsStep<T>(Memory(call),
                          {log_decay.data(), step, call.inputs[kSkip].data<T>()},
                          call.state, call.output);
   }
 
-  // value = dt x, log_decay = dt a.
+  // strength = dt, log_decay = dt a.
   template <typename T>
-  static void Discretise(const OperatorCall& call, Tensor value,
-                         const Tensor& log_decay) {
-    const int64_t dim = call.dims.value_dim;
+  static void Discretise(const OperatorCall& call, AdditiveHeads* a) {
+    const Dims& d = call.dims;
+    const DType dtype = call.output.dtype();
+    for (Tensor* t : {&a->strength, &a->log_decay}) {
+      *t = Tensor(call.arena, dtype, {d.batch, d.heads, d.length});
+    }
     const T* step = call.inputs[kStep].data<T>();
     const T* transition = call.inputs[kTransition].data<T>();
-    ForEachToken(call.pool, call.dims, [&](int64_t row, int64_t i, int64_t h) {
-      log_decay.data<T>()[i] = step[row] * transition[h];
-      T* const to = value.data<T>() + row * dim;
-      std::fill_n(to, dim, T{0});
-      kernels::Axpy(step[row], call.inputs[kX].data<T>() + row * dim, to, dim);
+    T *strength = a->strength.data<T>(), *log_decay = a->log_decay.data<T>();
+    ForEachToken(d, [&](int64_t row, int64_t i, int64_t h) {
+      strength[i] = step[row];
+      log_decay[i] = step[row] * transition[h];
     });
   }
 
   template <typename T>
   static void DiscretiseBackward(const OperatorCall& call,
-                                 const Tensor& d_output, const Tensor& d_value,
-                                 const Tensor& d_log_decay,
+                                 const AdditiveHeadsGradients& gradients,
                                  absl::Span<const Tensor> d_inputs) {
-    const int64_t dim = call.dims.value_dim;
     const T* step = call.inputs[kStep].data<T>();
     const T* transition = call.inputs[kTransition].data<T>();
-    const T* skip = call.inputs[kSkip].data<T>();
+    const T* d_strength = gradients.strength.data<T>();
+    const T* d_log_decay = gradients.log_decay.data<T>();
     const auto wanted = [&](Input i) {
       return d_inputs[i].empty() ? nullptr : d_inputs[i].data<T>();
     };
-    T *d_x = wanted(kX), *d_step = wanted(kStep),
-      *d_transition = wanted(kTransition), *d_skip = wanted(kSkip);
-    // All tokens add to the gradients of a and d: in order.
-    ForEachToken(nullptr, call.dims, [&](int64_t row, int64_t i, int64_t h) {
-      const T* x = call.inputs[kX].data<T>() + row * dim;
-      const T* d_y = d_output.data<T>() + row * dim;
-      const T* d_v = d_value.data<T>() + row * dim;
-      const T d_g = d_log_decay.data<T>()[i];
-      if (d_x != nullptr) {
-        kernels::Axpy(step[row], d_v, d_x + row * dim, dim);
-        kernels::Axpy(skip[h], d_y, d_x + row * dim, dim);
-      }
-      if (d_step != nullptr) {
-        d_step[row] += kernels::Dot(d_v, x, dim) + transition[h] * d_g;
-      }
+    T *d_step = wanted(kStep), *d_transition = wanted(kTransition),
+      *d_skip = wanted(kSkip);
+    ForEachToken(call.dims, [&](int64_t row, int64_t i, int64_t h) {
+      const T d_g = d_log_decay[i];
+      if (d_step != nullptr) d_step[row] += d_strength[i] + transition[h] * d_g;
       if (d_transition != nullptr) d_transition[h] += step[row] * d_g;
-      if (d_skip != nullptr) d_skip[h] += kernels::Dot(d_y, x, dim);
     });
+    for (int64_t i = 0; d_skip != nullptr && i < gradients.skip.elements();
+         ++i) {
+      d_skip[i % call.dims.heads] += gradients.skip.data<T>()[i];
+    }
   }
 
   int64_t chunk_;

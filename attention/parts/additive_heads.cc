@@ -16,6 +16,14 @@ namespace {
 
 using kernels::MatrixView;
 
+// The numbers that an array has for the tokens of one (batch, head); null if it
+// is empty.
+template <typename T>
+T* TokensOf(const Tensor& t, int64_t b, int64_t h) {
+  if (t.empty()) return nullptr;
+  return t.data<T>() + (b % t.dim(0) * t.dim(1) + h) * t.dim(2);
+}
+
 // The kernel's view of one (batch, head).
 template <typename T>
 kernels::AdditiveRecurrence<T> OneHead(const AdditiveHeads& a, int64_t b,
@@ -24,10 +32,9 @@ kernels::AdditiveRecurrence<T> OneHead(const AdditiveHeads& a, int64_t b,
   head.q = a.query.Sequence<T>(b, h % a.query.dim(2));
   head.k = a.key.Sequence<T>(b, h % a.key.dim(2));
   head.v = a.value.Sequence<T>(b, h);
-  if (!a.log_decay.empty()) {
-    head.log_decay =
-        a.log_decay.data<T>() + (b * a.value.dim(2) + h) * a.value.dim(1);
-  }
+  head.log_decay = TokensOf<T>(a.log_decay, b, h);
+  head.strength = TokensOf<T>(a.strength, b, h);
+  if (!a.skip.empty()) head.skip = a.skip.data<T>() + h;
   head.scale = static_cast<T>(a.scale);
   head.chunk = static_cast<size_t>(a.chunk);
   head.normaliser = a.normaliser;
@@ -121,10 +128,18 @@ void AdditiveHeadsForward(const AdditiveHeads& a, State* state,
   }
   DispatchDType(dtype, [&](auto zero) {
     using T = decltype(zero);
-    if (length == 1 && state != nullptr && saved == nullptr) {
-      TokenFactors<T> factors;
-      if (!a.log_decay.empty()) factors.log_decay = a.log_decay.data<T>();
-      return AdditiveHeadsStep<T>(a, factors, state, output, denominator);
+    // A step has its own numbers for every sequence.
+    const auto shared = [&](const Tensor& t) {
+      return !t.empty() && t.dim(0) != batch;
+    };
+    if (length == 1 && state != nullptr && saved == nullptr &&
+        !shared(a.log_decay) && !shared(a.strength)) {
+      const auto numbers = [](const Tensor& t) {
+        return t.empty() ? nullptr : t.data<T>();
+      };
+      return AdditiveHeadsStep<T>(
+          a, {numbers(a.log_decay), numbers(a.strength), numbers(a.skip)},
+          state, output, denominator);
     }
     ForEachHead(a, [&](int64_t b, int64_t h, int64_t i) {
       std::vector<T> scratch;
@@ -193,26 +208,25 @@ template void AdditiveHeadsStep(const AdditiveHeads&,
 
 void AdditiveHeadsBackward(const AdditiveHeads& a, const Tensor& saved,
                            const Tensor& d_output, const Tensor& d_denominator,
-                           const Tensor& d_query, const Tensor& d_key,
-                           const Tensor& d_value, const Tensor& d_log_decay) {
+                           const AdditiveHeadsGradients& gradients) {
   const int64_t length = a.query.dim(1), size = StateSize(a);
   DispatchDType(a.query.dtype(), [&](auto zero) {
     using T = decltype(zero);
     ForEachHeadBackward(a, [&](int64_t b, int64_t h, int64_t i) {
-      kernels::AdditiveRecurrenceGradients<T> gradients;
-      gradients.d_q = OptionalSequence<T>(d_query, b, h);
-      gradients.d_k = OptionalSequence<T>(d_key, b, h);
-      gradients.d_v = OptionalSequence<T>(d_value, b, h);
-      if (!d_log_decay.empty()) {
-        gradients.d_log_decay = d_log_decay.data<T>() + i * length;
-      }
+      kernels::AdditiveRecurrenceGradients<T> head;
+      head.d_q = OptionalSequence<T>(gradients.query, b, h);
+      head.d_k = OptionalSequence<T>(gradients.key, b, h);
+      head.d_v = OptionalSequence<T>(gradients.value, b, h);
+      head.d_log_decay = TokensOf<T>(gradients.log_decay, b, h);
+      head.d_strength = TokensOf<T>(gradients.strength, b, h);
+      if (!gradients.skip.empty()) head.d_skip = gradients.skip.data<T>() + i;
       std::vector<T> d_state(size);  // nothing reads the final state
       kernels::AdditiveRecurrenceBackward(
           OneHead<T>(a, b, h), saved.data<T>() + i * saved.dim(1),
           d_output.Sequence<T>(b, h),
           d_denominator.empty() ? nullptr
                                 : d_denominator.data<T>() + i * length,
-          d_state.data(), gradients);
+          d_state.data(), head);
     });
   });
 }

@@ -21,7 +21,10 @@ namespace mneme {
 // keys of one head serve all of them, as in SSD.
 struct AdditiveHeads {
   Tensor query, key, value;
-  Tensor log_decay;  // [batch, heads, length], each <= 0; empty: no decay
+  // [batch, heads, length] arrays, or [1, heads, length] for all sequences.
+  Tensor log_decay;  // each <= 0; empty: no decay
+  Tensor strength;   // empty: 1
+  Tensor skip;       // [heads]; empty: 0
   double scale = 1;
   int64_t chunk = 64;  // tokens a block
   bool normaliser = false;
@@ -51,8 +54,8 @@ void AdditiveHeadsForward(const AdditiveHeads& a, State* state,
                           const Tensor& output, const Tensor& denominator,
                           Arena* arena, Tensor* saved);
 
-// Numbers for the token of each (batch, head), beside a.log_decay, which is not
-// used then; null: no decay, 1, and 0.
+// Numbers for the token of each (batch, head), in place of the tensors of that
+// name, which are not used then; null: no decay, 1, and 0.
 template <typename T>
 struct TokenFactors {
   const T* log_decay = nullptr;
@@ -66,12 +69,18 @@ void AdditiveHeadsStep(const AdditiveHeads& a, const TokenFactors<T>& factors,
                        State* state, const Tensor& output,
                        const Tensor& denominator = Tensor());
 
-// Adds to the gradients of query, key and value (empty: unwanted), given those
-// of the numerators and the denominators (empty without a normaliser).
+// By the tensors of that name; empty: unwanted. Decays and strengths that all
+// sequences share, and skips, have gradients for each, skips [batch, heads].
+struct AdditiveHeadsGradients {
+  Tensor query = {}, key = {}, value = {};
+  Tensor log_decay = {}, strength = {}, skip = {};
+};
+
+// Adds to the gradients, given those of the numerators and the denominators
+// (empty without a normaliser).
 void AdditiveHeadsBackward(const AdditiveHeads& a, const Tensor& saved,
                            const Tensor& d_output, const Tensor& d_denominator,
-                           const Tensor& d_query, const Tensor& d_key,
-                           const Tensor& d_value, const Tensor& d_log_decay);
+                           const AdditiveHeadsGradients& gradients);
 
 // Pairs of a token and one not after it, both in one block, when `length`
 // tokens are cut into blocks.

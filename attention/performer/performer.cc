@@ -144,9 +144,9 @@ class PerformerOperator : public Operator {
       d_features[i] = Tensor(call.arena, d_output.dtype(), a.query.shape());
       d_features[i].FillZero();
     }
-    AdditiveHeadsBackward(a, call.saved[kStates], quotient.d_numerator,
-                          quotient.d_denominator, d_features[kQuery],
-                          d_features[kKey], d_inputs[kValue], Tensor());
+    AdditiveHeadsBackward(
+        a, call.saved[kStates], quotient.d_numerator, quotient.d_denominator,
+        {d_features[kQuery], d_features[kKey], d_inputs[kValue]});
     DispatchDType(d_output.dtype(), [&](auto zero) {
       using T = decltype(zero);
       for (Input i : {kQuery, kKey}) {

@@ -60,8 +60,11 @@ class RetentionOperator : public Operator {
     if (TakesOneToken(*call)) {
       DispatchDType(call->output.dtype(), [&](auto zero) {
         using T = decltype(zero);
-        absl::InlinedVector<T, 16> log_decay(call->dims.batch * call->dims.heads);
-        FillLogDecay(*call, log_decay.data());
+        absl::InlinedVector<T, 16> log_decay(call->dims.batch *
+                                             call->dims.heads);
+        for (size_t i = 0; i < log_decay.size(); ++i) {
+          log_decay[i] = static_cast<T>(LogDecay(i % call->dims.heads));
+        }
         AdditiveHeadsStep<T>(Recurrence(*call), {log_decay.data()}, call->state,
                              call->output);
       });
@@ -77,8 +80,7 @@ class RetentionOperator : public Operator {
   absl::Status Backward(const OperatorCall& call, const Tensor& d_output,
                         absl::Span<const Tensor> d_inputs) const override {
     AdditiveHeadsBackward(WithDecay(call), call.saved[0], d_output, Tensor(),
-                          d_inputs[kQuery], d_inputs[kKey], d_inputs[kValue],
-                          Tensor());
+                          {d_inputs[kQuery], d_inputs[kKey], d_inputs[kValue]});
     return absl::OkStatus();
   }
 
@@ -147,22 +149,17 @@ class RetentionOperator : public Operator {
     return a;
   }
 
-  // [batch, heads, length]
-  template <typename T>
-  static void FillLogDecay(const OperatorCall& call, T* to) {
-    const Dims& d = call.dims;
-    for (int64_t i = 0; i < d.batch * d.heads; ++i) {
-      to = std::fill_n(to, d.length, static_cast<T>(LogDecay(i % d.heads)));
-    }
-  }
-
+  // The sequences share the decays.
   AdditiveHeads WithDecay(const OperatorCall& call) const {
     const Dims& d = call.dims;
     AdditiveHeads a = Recurrence(call);
-    a.log_decay =
-        Tensor(call.arena, a.query.dtype(), {d.batch, d.heads, d.length});
+    a.log_decay = Tensor(call.arena, a.query.dtype(), {1, d.heads, d.length});
     DispatchDType(a.query.dtype(), [&](auto zero) {
-      FillLogDecay(call, a.log_decay.data<decltype(zero)>());
+      using T = decltype(zero);
+      T* to = a.log_decay.data<T>();
+      for (int64_t h = 0; h < d.heads; ++h) {
+        to = std::fill_n(to, d.length, static_cast<T>(LogDecay(h)));
+      }
     });
     return a;
   }
