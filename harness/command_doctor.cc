@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <iterator>
@@ -234,6 +235,12 @@ std::string Rate(double rate, Ceiling ceiling) {
   return absl::StrFormat("%.*f G%s/s", digits, giga, CeilingUnit(ceiling));
 }
 
+// A percentage in four columns.
+std::string Percent(double fraction) {
+  const double percent = 100 * fraction;
+  return absl::StrFormat("%.*f%%", percent < 9.95 ? 1 : 0, percent);
+}
+
 // 12 columns and 19 for each number of threads, 50 for two of them.
 std::string CeilingRow(absl::string_view label, Ceiling ceiling,
                        const std::vector<Measured>& measured) {
@@ -242,9 +249,9 @@ std::string CeilingRow(absl::string_view label, Ceiling ceiling,
     const CeilingRates& r = m.rates[static_cast<size_t>(ceiling)];
     const Statistics s = Describe(r.per_second);
     absl::StrAppendFormat(
-        &line, "%13s %5s",
+        &line, "%14s %4s",
         r.status.ok() ? Rate(s.median, r.ceiling) : r.status.message(),
-        r.status.ok() ? absl::StrFormat("%.1f%%", 100 * s.cv) : "");
+        r.status.ok() ? Percent(s.cv) : "");
   }
   return std::string(absl::StripTrailingAsciiWhitespace(line));
 }
@@ -253,21 +260,24 @@ void PrintCeilings(const std::vector<Measured>& measured) {
   std::string line = absl::StrFormat("\n%-12s", "ceiling");
   for (const Measured& m : measured) {
     const char* threads = m.threads == 1 ? " thread" : " threads";
-    absl::StrAppendFormat(&line, "%13s %5s", absl::StrCat(m.threads, threads),
+    absl::StrAppendFormat(&line, "%14s %4s", absl::StrCat(m.threads, threads),
                           "CV");
   }
   absl::PrintF("%s\n", line);
   const auto print = [&](absl::string_view label, Ceiling ceiling) {
     absl::PrintF("%s\n", CeilingRow(label, ceiling, measured));
   };
-  print(CeilingName(Ceiling::kMultiplyAdd), Ceiling::kMultiplyAdd);
-  print(CeilingName(Ceiling::kExp), Ceiling::kExp);
-  for (size_t level = 0; level < std::size(kReads); ++level) {
-    print(CeilingName(kReads[level]), kReads[level]);
-    print("  read-write", kReadWrites[level]);
+  const auto index = [](const auto& levels, Ceiling ceiling) {
+    return std::find(std::begin(levels), std::end(levels), ceiling) -
+           std::begin(levels);
+  };
+  const auto levels = static_cast<ptrdiff_t>(std::size(kReads));
+  for (const Ceiling ceiling : kAllCeilings) {
+    if (index(kReadWrites, ceiling) < levels) continue;  // below its level
+    print(CeilingName(ceiling), ceiling);
+    const ptrdiff_t level = index(kReads, ceiling);
+    if (level < levels) print("  read-write", kReadWrites[level]);
   }
-  print(CeilingName(Ceiling::kBf16), Ceiling::kBf16);
-  print(CeilingName(Ceiling::kAmx), Ceiling::kAmx);
 }
 
 void Print(const Report& report, int columns) {

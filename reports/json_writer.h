@@ -22,9 +22,12 @@
 //    "throughput": [{"variant", "options", "contender", "phase", "shape",
 //                    "threads", "milliseconds", "tokens_per_second",
 //                    "fraction_of_limit", ...}],
-//    "ceilings": [{"beside", "threads", "flops", ...}]}
+//    "ceilings": [{"beside", "threads", "levels", ...}]}
 //
-// Throughput and ceilings are as //harness:throughput -- --json has them.
+// Throughput and ceilings are as //harness:throughput -- --json has them: rates
+// of a ceiling ("flops", "exps" and their like, and of a level
+// "bytes_per_second" and "read_write_bytes_per_second") are there if they were
+// measured.
 // A measurement of a probe is {"mean", "low", "high"}.
 // Numbers are numbers. What a cell that is not ok did not measure is null. A
 // context field on which cells differ is an array of its values, most frequent

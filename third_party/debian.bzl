@@ -9,8 +9,8 @@ def _multiarch(rctx):
 
 def _missing(rctx, path, package):
     fail(("@{repo} needs the Debian package {package} ({path} is missing): " +
-          "apt-get install {package}, as ./bazelw does if " +
-          "third_party/packages.txt has it").format(
+          "apt-get install {package}, as ./bazelw does for what " +
+          "third_party/packages.txt has without [ci]").format(
         repo = rctx.name,
         package = package,
         path = path,

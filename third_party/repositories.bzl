@@ -135,9 +135,9 @@ def _libraries():
 def _peers():
     """What Mneme is compared with in //harness/throughput/peers.
 
-    Their packages are not in packages.txt, and whatever uses them is tagged
-    manual: a repository that no target on the command line needs is not looked
-    at, so that nobody has to install them.
+    Their packages are for continuous integration alone (packages.txt), and
+    whatever uses them is tagged manual: a repository that no target on the
+    command line needs is not looked at, so that nobody has to install them.
     """
     lib = "/usr/lib/{multiarch}/"
     _maybe(

@@ -286,6 +286,10 @@ std::vector<CeilingRates> MeasureRates(const Caches& caches,
     rates.push_back({ceiling, loop.status(), {}});
     loops.push_back(loop.ok() ? *std::move(loop) : nullptr);
   }
+  // Each has run alone so far, with its own data in the caches.
+  for (const auto& loop : loops) {
+    if (loop != nullptr) loop->Run();
+  }
   if (usable != nullptr) usable();  // what happened before does not matter
   int kept = 0, again = 0;
   while (kept < kLeastRepetitions || SecondsSince(start) < seconds) {

@@ -6,7 +6,8 @@
 // a ceiling means something only if the two were timed in turns: the loops can
 // be run one at a time, between kernels.
 //
-//   auto loop = CeilingLoop::Make(Ceiling::kMultiplyAdd, caches, pool);
+//   LevelMemory memory(DetectCachesHere(), pool->threads());
+//   auto loop = CeilingLoop::Make(Ceiling::kMultiplyAdd, &memory, pool);
 //   if (!loop.ok()) ...  // Unimplemented: this CPU does not have it
 //   start = now; units = (*loop)->Run(); rate = units / (now - start);
 

@@ -74,8 +74,8 @@ struct Contender {
   std::string name;     // "mneme", "onednn"
   std::string variant;  // that it implements; "" for all
   Phase phase = Phase::kPrefill;
-  // Of outputs, like VariantDescriptor::tolerance; 0: the variant's.
-  // MakeChecked says what that allows, and what of gradients.
+  // In parts of the largest value of a block of tokens; 0: the variant's own.
+  // See MakeChecked, which says what that allows, and what of gradients.
   double tolerance = 0;
   // The problem, and what it points to, outlives the workload. Unimplemented
   // for what the contender cannot do: it is left out, and the reason shown.

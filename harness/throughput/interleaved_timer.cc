@@ -67,6 +67,7 @@ class Collector : public benchmark::BenchmarkReporter {
         ++of.rejected;
         continue;
       }
+      of.iterations = static_cast<int64_t>(run.iterations);
       of.seconds.push_back(run.real_accumulated_time /
                            static_cast<double>(run.iterations));
     }

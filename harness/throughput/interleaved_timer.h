@@ -10,6 +10,7 @@
 #ifndef MNEME_HARNESS_THROUGHPUT_INTERLEAVED_TIMER_H_
 #define MNEME_HARNESS_THROUGHPUT_INTERLEAVED_TIMER_H_
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <string>
@@ -29,9 +30,10 @@ struct Repetitions {
   // Of one Run each, a mean over some: of the round that counts, the same for
   // all workloads.
   std::vector<double> seconds;
-  int rejected = 0;    // in that round
-  bool noisy = false;  // they are NotOfOneMind
-  std::string error;   // of Run or Rewind; then seconds mean nothing
+  int64_t iterations = 0;  // Runs of each
+  int rejected = 0;        // in that round
+  bool noisy = false;      // they are NotOfOneMind
+  std::string error;       // of Run or Rewind; then seconds mean nothing
 };
 
 struct TimerOptions {

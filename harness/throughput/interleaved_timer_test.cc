@@ -69,6 +69,7 @@ TEST(InterleavedTimerTest, TimesEachAsOftenAsAsked) {
   ASSERT_EQ(timed.size(), 2);
   EXPECT_EQ(timed.at("a").seconds, std::vector<double>({0.5, 0.5, 0.5}));
   EXPECT_EQ(timed.at("b/with/slashes").seconds, std::vector<double>(5, 2.0));
+  EXPECT_EQ(timed.at("a").iterations * 3, a.runs());
   EXPECT_FALSE(timed.at("a").noisy);
   EXPECT_EQ(timed.at("a").rejected, 0);
 }
@@ -119,6 +120,7 @@ TEST(InterleavedTimerTest, RewindsInTime) {
   EXPECT_EQ(timed.at("a").error, "");
   EXPECT_GT(workload.rewinds, 0);
   EXPECT_GE(3 * workload.rewinds, workload.runs);
+  EXPECT_GT(timed.at("a").iterations, 3);
 }
 
 TEST(InterleavedTimerTest, ErrorsAreKept) {

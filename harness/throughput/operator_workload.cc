@@ -97,12 +97,20 @@ class Decode : public Workload {
         call_(CallOn(problem, problem.step)) {
     call_.form = Form::kRecurrent;
     call_.state = state_.get();
-    const int64_t length = problem.dims.length;
-    const int64_t runs = DecodedTokens(length);
-    if (state_->BytesAfter(length + runs) != state_->BytesAfter(length)) {
-      runs_ = runs;
-      start_ = state_->Serialize();
+    const int64_t runs = DecodedTokens(problem.dims.length);
+    if (!ChangesSize(runs)) return;
+    runs_ = runs;
+    start_ = state_->Serialize();
+  }
+
+  // In between as well: some states shrink again.
+  bool ChangesSize(int64_t tokens) const {
+    const int64_t length = problem_.dims.length;
+    const int64_t bytes = state_->BytesAfter(length);
+    for (int64_t i = 1; i <= tokens; ++i) {
+      if (state_->BytesAfter(length + i) != bytes) return true;
     }
+    return false;
   }
 
   const Problem& problem_;

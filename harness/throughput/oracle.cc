@@ -16,9 +16,14 @@ namespace {
 // Of central differences of sums of thousands of terms, in float64.
 constexpr double kStep = 1e-6;
 constexpr double kDifferenceTolerance = 1e-5;
+// Of the largest that such a sum can be: its rounding, over the step, is this
+// times the tolerance at most.
+constexpr double kSmallestDifference = 1e-4;
 
 // What float64 does in a few seconds, and in how much memory.
 constexpr double kMostFlops = 1e11;
+// Token by token: each goes through the whole of a state or a cache.
+constexpr double kMostRecurrentFlops = kMostFlops / 8;
 constexpr double kMostBytes = 1e9;
 
 std::vector<Tensor> InDoubles(const std::vector<Tensor>& tensors) {
@@ -138,7 +143,7 @@ absl::Status CheckDerivatives(const Problem& problem,
   for (size_t i = 0; i < inputs.size(); ++i) {
     const Tensor& gradient = gradients[i];
     const Tensor direction = Direction(inputs[i], static_cast<int64_t>(i));
-    double side[2];
+    double side[2], largest = 0;
     for (int s : {0, 1}) {
       std::vector<Tensor> moved = inputs;
       moved[i] = inputs[i].Clone();
@@ -149,12 +154,14 @@ absl::Status CheckDerivatives(const Problem& problem,
       const absl::StatusOr<Tensor> output = Reference(problem, moved);
       if (!output.ok()) return output.status();
       side[s] = Dot(*output, d_output);
+      largest = std::max(
+          largest, std::sqrt(Dot(*output, *output) * Dot(d_output, d_output)));
     }
     const double numeric = (side[0] - side[1]) / (2 * kStep);
     // What errors of all entries, alike relative to the gradient's length,
     // would make of the product.
     const double scale =
-        std::abs(numeric) +
+        std::abs(numeric) + kSmallestDifference * largest +
         std::sqrt(Dot(gradient, gradient) * Dot(direction, direction) /
                   std::max<double>(1, gradient.elements()));
     const double error =
@@ -196,22 +203,29 @@ bool IsAffordable(const Problem& problem, Form form) {
   constexpr double kSizes = sizeof(double) / sizeof(float);
   double bytes = kSizes * WorkingSet(whole);
   if (form == Form::kParallel) {
-    // Scores, their weights and the gradients of both, of a head at a time.
+    // Scores, their weights and the gradients of both, of a head a thread.
+    const int64_t threads = problem.pool ? problem.pool->threads() : 1;
+    const auto heads = static_cast<double>(
+        std::min(threads, problem.dims.batch * problem.dims.heads));
     const auto length = static_cast<double>(problem.dims.length);
-    bytes += 4 * sizeof(double) * length * length;
+    bytes += heads * 4 * sizeof(double) * length * length;
   }
-  return CostOf(whole).flops <= kMostFlops && bytes <= kMostBytes;
+  const double most =
+      form == Form::kRecurrent ? kMostRecurrentFlops : kMostFlops;
+  return CostOf(whole).flops <= most && bytes <= kMostBytes;
 }
 
 }  // namespace
 
-Oracle::Oracle(const Problem& problem)
-    : problem_(problem),
-      shortened_(problem.phase == Phase::kTrain ? Problem()
-                                                : Shortened(problem)) {}
+Oracle::Oracle(const Problem& problem) : problem_(problem) {}
+
+const Problem& Oracle::shortened() {
+  if (!shortened_) shortened_ = Shortened(problem_);
+  return *shortened_;
+}
 
 const absl::StatusOr<Oracle::Results>& Oracle::ResultsOfShortened() {
-  if (!of_shortened_) of_shortened_ = ShortenedResults(shortened_);
+  if (!of_shortened_) of_shortened_ = ShortenedResults(shortened());
   return *of_shortened_;
 }
 
@@ -223,14 +237,34 @@ const absl::StatusOr<Oracle::Results>& Oracle::ResultsOfWhole() {
   return *of_whole_;
 }
 
+int64_t Oracle::Bytes() const {
+  int64_t bytes = 0;
+  if (shortened_) {
+    for (size_t i = 0; i < shortened_->inputs.size(); ++i) {
+      const Tensor& x = shortened_->inputs[i];
+      if (x.raw() != problem_.inputs[i].raw()) bytes += x.bytes();
+    }
+    bytes += shortened_->d_output.bytes();
+  }
+  for (const auto* results : {&of_shortened_, &of_whole_}) {
+    if (!*results || !(*results)->ok()) continue;
+    for (const Tensor& x : ***results) bytes += x.bytes();
+  }
+  return bytes;
+}
+
 absl::optional<Form> Oracle::WholeForm() const {
-  const Form own =
-      problem_.phase == Phase::kDecode ? Form::kRecurrent : problem_.form;
-  // A backward that takes one token at a time may keep the states of all.
-  const Form farthest =
-      problem_.phase == Phase::kBackward ? Form::kParallel : Form::kRecurrent;
-  const Form other = own == farthest ? Form::kChunked : farthest;
-  for (const Form form : {other, problem_.form}) {
+  Form other, own = problem_.form;
+  if (problem_.phase == Phase::kDecode) {
+    other = Form::kParallel;
+    own = Form::kChunked;
+  } else {
+    // A backward that takes one token at a time may keep the states of all.
+    const Form farthest =
+        problem_.phase == Phase::kBackward ? Form::kParallel : Form::kRecurrent;
+    other = own == farthest ? Form::kChunked : farthest;
+  }
+  for (const Form form : {other, own}) {
     if (IsAffordable(problem_, form)) return form;
   }
   return absl::nullopt;

@@ -5,6 +5,7 @@
 #ifndef MNEME_HARNESS_THROUGHPUT_ORACLE_H_
 #define MNEME_HARNESS_THROUGHPUT_ORACLE_H_
 
+#include <cstdint>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -30,24 +31,30 @@ class Oracle {
   // Reference, or the operator's own gradients, once they are known to be the
   // derivatives in random directions of <Reference, d_output> by central
   // differences. FailedPrecondition if they are not.
-  const Problem& shortened() const { return shortened_; }
+  const Problem& shortened();
   const absl::StatusOr<Results>& ResultsOfShortened();
 
   // What the operator itself makes of problem() in WholeForm(), which there
   // must be.
   const absl::StatusOr<Results>& ResultsOfWhole();
 
+  // What it keeps by now, beside a few tokens' worth.
+  int64_t Bytes() const;
+
   // Not the form in which Mneme's own workloads compute it, as what a form gets
   // wrong in float32 it may get wrong in float64: token by token what they do
-  // in blocks or at once (of gradients, at once what they do otherwise, as all
-  // states in between may be kept), in blocks what they do so. The problem's
-  // own where that would take float64 more than seconds, or a gigabyte; none
-  // where the problem's does as well.
+  // in blocks or at once, in blocks what they do so; of gradients, at once what
+  // they do otherwise, as all states in between may be kept. Decoding reads the
+  // context in blocks and then takes a token: at once, or else in blocks, so
+  // that at least the token is not held to itself. The problem's own where that
+  // would take float64 more than seconds, or a gigabyte; none where the
+  // problem's does as well. An operator whose Backward, say, is the same in all
+  // forms is held to that one.
   absl::optional<Form> WholeForm() const;
 
  private:
   const Problem& problem_;
-  const Problem shortened_;
+  absl::optional<Problem> shortened_;
   absl::optional<absl::StatusOr<Results>> of_shortened_, of_whole_;
 };
 

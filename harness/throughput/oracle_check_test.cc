@@ -6,8 +6,10 @@
 #include "harness/throughput/oracle_check.h"
 
 #include <cmath>
+#include <map>
 #include <utility>
 
+#include "attention/kernels/parallel.h"
 #include "gtest/gtest.h"
 #include "harness/throughput/problem.h"
 
@@ -138,13 +140,22 @@ class Watched : public Operator {
   absl::Status Forward(OperatorCall* call) const override {
     if (call->output.dtype() == DType::kFloat64) ++in_doubles;
     absl::Status status = op_->Forward(call);
-    if (!status.ok() || call->form != wrong_in) return status;
+    if (!status.ok()) return status;
+    float wrong = call->form == wrong_in ? WrongBy(call->dims.length) : 0.0f;
+    if (call->state != nullptr) {
+      // What the state saw so far.
+      int64_t& tokens = tokens_[call->state];
+      float& read_wrong = wrong_by_[call->state];
+      tokens += call->dims.length;
+      if (call->form == wrong_in) read_wrong = WrongBy(tokens);
+      wrong = read_wrong;
+    }
     const Tensor& o = call->output;
     const int64_t last = o.elements() - 1;
     if (o.dtype() == DType::kFloat64) {
-      o.data<double>()[last] += WrongBy(call->dims.length);
+      o.data<double>()[last] += wrong;
     } else {
-      o.data<float>()[last] += WrongBy(call->dims.length);
+      o.data<float>()[last] += wrong;
     }
     return status;
   }
@@ -154,7 +165,10 @@ class Watched : public Operator {
   }
   std::unique_ptr<State> NewState(const Dims& dims,
                                   DType dtype) const override {
-    return op_->NewState(dims, dtype);
+    std::unique_ptr<State> state = op_->NewState(dims, dtype);
+    tokens_[state.get()] = 0;  // may be where another was
+    wrong_by_[state.get()] = 0;
+    return state;
   }
   int64_t StateBytes(const Dims& dims) const override {
     return op_->StateBytes(dims);
@@ -177,6 +191,8 @@ class Watched : public Operator {
   }
 
   std::unique_ptr<Operator> op_;
+  mutable std::map<const State*, int64_t> tokens_;
+  mutable std::map<const State*, float> wrong_by_;
 };
 
 class OracleTest : public testing::Test {
@@ -222,6 +238,16 @@ TEST_F(OracleTest, AnotherFormFindsWhatIsWrongInOne) {
         MakeChecked(Own(Phase::kPrefill), problem).status()))
         << FormName(form);
   }
+  // Whose context is read in blocks, before a token.
+  for (const Form form : {Form::kChunked, Form::kRecurrent}) {
+    const Problem problem = MakeProblemOf(Phase::kDecode, Form::kChunked);
+    op_->wrong_in = absl::nullopt;
+    EXPECT_TRUE(MakeChecked(Own(Phase::kDecode), problem).ok());
+    op_->wrong_in = form;
+    EXPECT_TRUE(absl::IsFailedPrecondition(
+        MakeChecked(Own(Phase::kDecode), problem).status()))
+        << "decoding: " << FormName(form);
+  }
 }
 
 TEST_F(OracleTest, TakesTheOwnFormWhereAnotherIsTooMuch) {
@@ -234,8 +260,36 @@ TEST_F(OracleTest, TakesTheOwnFormWhereAnotherIsTooMuch) {
   EXPECT_EQ(form_of(Phase::kBackward, Form::kParallel, 300), Form::kChunked);
   // Of all scores at once, in memory.
   EXPECT_EQ(form_of(Phase::kBackward, Form::kChunked, 10000), Form::kChunked);
-  EXPECT_EQ(form_of(Phase::kPrefill, Form::kChunked, 10000), Form::kRecurrent);
+  EXPECT_EQ(form_of(Phase::kPrefill, Form::kChunked, 5000), Form::kRecurrent);
+  EXPECT_EQ(form_of(Phase::kPrefill, Form::kChunked, 15000), Form::kChunked);
   EXPECT_EQ(form_of(Phase::kPrefill, Form::kChunked, 1000000), absl::nullopt);
+  EXPECT_EQ(form_of(Phase::kDecode, Form::kChunked, 300), Form::kParallel);
+  EXPECT_EQ(form_of(Phase::kDecode, Form::kParallel, 10000), Form::kChunked);
+}
+
+// Each thread has scores of its own, of a head.
+TEST_F(OracleTest, ManyThreadsTakeMoreMemory) {
+  kernels::ThreadPool two(2), eight(8);
+  Problem problem = MakeProblemOf(Phase::kBackward, Form::kChunked);
+  problem.dims.length = 3500;
+  EXPECT_EQ(Oracle(problem).WholeForm(), Form::kParallel);
+  problem.pool = &two;
+  EXPECT_EQ(Oracle(problem).WholeForm(), Form::kParallel);
+  problem.pool = &eight;  // of which four have a head
+  EXPECT_EQ(Oracle(problem).WholeForm(), Form::kChunked);
+  problem.dims.length = 2500;
+  EXPECT_EQ(Oracle(problem).WholeForm(), Form::kParallel);
+}
+
+TEST_F(OracleTest, SaysWhatItKeeps) {
+  const Problem problem = MakeProblemOf(Phase::kPrefill, Form::kChunked);
+  Oracle oracle(problem);
+  EXPECT_EQ(oracle.Bytes(), 0);
+  ASSERT_TRUE(MakeChecked(Own(Phase::kPrefill), &oracle).ok());
+  // Three inputs, and two outputs in float64.
+  const int64_t row = 2 * 16;
+  EXPECT_EQ(oracle.Bytes(), 3 * kCheckedTokens * row * 4 +
+                                (kCheckedTokens + 2 * 300) * row * 8);
 }
 
 // Means of thousands of values are small: what is wrong by as much as they are
@@ -280,15 +334,19 @@ TEST(OracleCheckTest, AllVariantsPass) {
     const auto op = *variant.make_operator(options);
     for (const Phase phase :
          {Phase::kPrefill, Phase::kDecode, Phase::kBackward}) {
-      const Problem problem =
-          MakeProblem(phase, variant, options, op.get(), Form::kChunked,
-                      {1, 200, 2, 32}, nullptr);
-      const auto workload = MakeChecked(Own(phase), problem);
       const bool encoder =
           phase == Phase::kDecode && !variant.descriptor.streaming;
-      EXPECT_TRUE(encoder ? absl::IsUnimplemented(workload.status())
-                          : workload.ok())
-          << PhaseName(phase) << ": " << workload.status();
+      // Of one token, attention's scores have no gradients but for rounding.
+      for (const int64_t length : {1, 200}) {
+        const Problem problem =
+            MakeProblem(phase, variant, options, op.get(), Form::kChunked,
+                        {1, length, 2, 32}, nullptr);
+        const auto workload = MakeChecked(Own(phase), problem);
+        EXPECT_TRUE(encoder ? absl::IsUnimplemented(workload.status())
+                            : workload.ok())
+            << PhaseName(phase) << " of " << length << ": "
+            << workload.status();
+      }
     }
   }
 }

@@ -2,7 +2,9 @@
 
 #include "harness/throughput/problem_cost.h"
 
+#include <algorithm>
 #include <cstdint>
+#include <vector>
 
 #include "harness/throughput/problem.h"
 
@@ -29,19 +31,25 @@ Traffic TrafficOf(const Problem& problem) {
              : Traffic::kReadWrite;
 }
 
-// Of the tokens that are decoded before the state is as it was at first: one of
-// log-linear attention that follows a power of two others has the least to do.
-Cost MeanStepCost(const Problem& problem) {
-  // Of many, some: where blocks are drawn, counting takes a while. An odd step,
-  // so that these are not all at the beginning of a block.
+// The sizes of what some of the tokens after the context follow. Of many, some:
+// where blocks are drawn, counting takes a while. An odd step, so that these
+// are not all at the beginning of a block.
+std::vector<Dims> DecodedDims(const Problem& problem, int64_t tokens) {
   constexpr int64_t kMostSteps = 64;
-  const int64_t tokens = DecodedTokens(problem.dims.length);
-  const int64_t step = tokens / kMostSteps | 1;
+  const int64_t step = (tokens + kMostSteps - 1) / kMostSteps | 1;
+  std::vector<Dims> decoded;
+  for (int64_t i = 0; i < tokens; i += step) {
+    decoded.push_back(problem.dims);
+    decoded.back().length += i;
+  }
+  return decoded;
+}
+
+Cost MeanStepCost(const Problem& problem, int64_t tokens) {
+  const std::vector<Dims> decoded = DecodedDims(problem, tokens);
+  const auto steps = static_cast<double>(decoded.size());
   Cost sum;
-  double steps = 0;
-  for (int64_t i = 0; i < tokens; i += step, ++steps) {
-    Dims dims = problem.dims;
-    dims.length += i;
+  for (const Dims& dims : decoded) {
     const Cost cost = problem.op->StepCost(dims);
     sum.flops += cost.flops;
     sum.exps += cost.exps;
@@ -50,9 +58,22 @@ Cost MeanStepCost(const Problem& problem) {
   return {sum.flops / steps, sum.exps / steps, sum.bytes / steps};
 }
 
+double MeanStateBytes(const Problem& problem, int64_t tokens) {
+  const std::vector<Dims> decoded = DecodedDims(problem, tokens);
+  double sum = 0;
+  for (const Dims& dims : decoded) {
+    sum += static_cast<double>(problem.op->StateBytes(dims));
+  }
+  return sum / static_cast<double>(decoded.size());
+}
+
 }  // namespace
 
-double WorkingSet(const Problem& problem) {
+int64_t TokensTimed(const Workload& workload, int64_t runs) {
+  return std::max<int64_t>(1, std::min(workload.RunsBeforeRewind(), runs));
+}
+
+double WorkingSet(const Problem& problem, int64_t tokens) {
   double bytes = 0;
   for (const Tensor& x : problem.inputs) bytes += x.bytes();
   const Dims& d = problem.dims;
@@ -61,7 +82,7 @@ double WorkingSet(const Problem& problem) {
                         static_cast<double>(d.value_dim);
   switch (problem.phase) {
     case Phase::kDecode:
-      return static_cast<double>(problem.op->StateBytes(d));
+      return MeanStateBytes(problem, tokens);
     case Phase::kBackward:
       return 2 * (bytes + output);
     default:
@@ -69,12 +90,12 @@ double WorkingSet(const Problem& problem) {
   }
 }
 
-Cost CostOf(const Problem& problem) {
+Cost CostOf(const Problem& problem, int64_t tokens) {
   switch (problem.phase) {
     case Phase::kPrefill:
       return problem.op->ForwardCost(problem.dims, problem.form);
     case Phase::kDecode:
-      return MeanStepCost(problem);
+      return MeanStepCost(problem, tokens);
     case Phase::kBackward:
       return problem.op->BackwardCost(problem.dims, problem.form);
     case Phase::kTrain:
@@ -84,9 +105,9 @@ Cost CostOf(const Problem& problem) {
 }
 
 absl::StatusOr<Limit> LimitOf(const Contender& contender,
-                              const Problem& problem,
-                              const Ceilings& ceilings) {
-  return LimitOf(CostOf(problem), WorkingSet(problem), ceilings,
+                              const Problem& problem, const Ceilings& ceilings,
+                              int64_t tokens) {
+  return LimitOf(CostOf(problem, tokens), WorkingSet(problem, tokens), ceilings,
                  TrafficOf(problem), ProductsOf(contender, problem, ceilings));
 }
 

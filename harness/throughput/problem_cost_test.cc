@@ -3,6 +3,7 @@
 #include "harness/throughput/problem_cost.h"
 
 #include <memory>
+#include <vector>
 
 #include "gtest/gtest.h"
 #include "harness/throughput/problem.h"
@@ -31,18 +32,42 @@ TEST_F(ProblemCostTest, BackwardTouchesGradientsToo) {
 }
 
 TEST_F(ProblemCostTest, DecodingTouchesTheState) {
-  EXPECT_EQ(WorkingSet(Make(Phase::kDecode)), 2 * (2 * 8 * 3 * 4) * 4);
+  const Problem problem = Make(Phase::kDecode);
+  EXPECT_EQ(WorkingSet(problem), 2 * (2 * 8 * 3 * 4) * 4);
+  EXPECT_EQ(WorkingSet(problem, 3), 2 * (2 * 9 * 3 * 4) * 4);
 }
 
 TEST_F(ProblemCostTest, DecodingCostsTheMeanOfItsTokens) {
-  Problem problem = Make(Phase::kDecode);
-  problem.dims.length = 192;  // three tokens are decoded
-  Dims next = problem.dims;
-  ++next.length;
-  const Cost second = op_->StepCost(next), mean = CostOf(problem);
-  EXPECT_DOUBLE_EQ(mean.flops, second.flops);
-  EXPECT_DOUBLE_EQ(mean.exps, second.exps);
-  EXPECT_DOUBLE_EQ(mean.bytes, second.bytes);
+  const Problem problem = Make(Phase::kDecode);
+  // Of softmax attention as much as the one in the middle; of more than 64 some
+  // are counted: every third of 187.
+  for (const int64_t tokens : {1, 3, 63, 127, 187}) {
+    Dims middle = problem.dims;
+    middle.length += (tokens - 1) / 2;
+    const Cost expected = op_->StepCost(middle), mean = CostOf(problem, tokens);
+    EXPECT_DOUBLE_EQ(mean.flops, expected.flops) << tokens;
+    EXPECT_DOUBLE_EQ(mean.exps, expected.exps) << tokens;
+    EXPECT_DOUBLE_EQ(mean.bytes, expected.bytes) << tokens;
+  }
+}
+
+// Rewinds after so many runs.
+class Rewinding : public Workload {
+ public:
+  explicit Rewinding(int64_t runs) : runs_(runs) {}
+  absl::Status Run() override { return absl::OkStatus(); }
+  int64_t RunsBeforeRewind() const override { return runs_; }
+  std::vector<Tensor> Outputs() const override { return {}; }
+
+ private:
+  const int64_t runs_;
+};
+
+TEST_F(ProblemCostTest, RepetitionsTimeTokensUntilTheStateIsRewound) {
+  EXPECT_EQ(TokensTimed(Rewinding(128), 1000), 128);
+  EXPECT_EQ(TokensTimed(Rewinding(128), 5), 5);
+  EXPECT_EQ(TokensTimed(Rewinding(0), 1000), 1);
+  EXPECT_EQ(TokensTimed(Rewinding(128), 0), 1);
 }
 
 TEST_F(ProblemCostTest, DecodingGivesOneTokenASequence) {

@@ -109,21 +109,26 @@ void Check(const Ceilings& ceilings, double max_seconds, Oracle* oracle,
   if (workload.ok()) entrant->workload = *std::move(workload);
 }
 
-// Runs it alone, once more.
-void WarmUp(double max_seconds, Entrant* entrant) {
+// Runs what is checked once more, with no other running. What the oracle keeps
+// does not count as its memory.
+void WarmUp(double max_seconds, const Oracle& oracle, Entrant* entrant) {
   if (!entrant->status.ok()) return;
   const kernels::ScopedFlushDenormals flush;
   const bool counting = ResetPeakMemory();
   const Clock::time_point start = Clock::now();
   entrant->status = entrant->workload->Run();
   entrant->warm_seconds = SecondsSince(start);
-  if (counting) entrant->peak_memory_bytes = PeakMemoryBytes();
+  if (counting) {
+    entrant->peak_memory_bytes =
+        std::max<int64_t>(0, PeakMemoryBytes() - oracle.Bytes());
+  }
   if (entrant->status.ok() && entrant->warm_seconds > max_seconds) {
     entrant->status = absl::ResourceExhaustedError(
         absl::StrFormat("it takes %.0f s; --max_seconds is %.0f",
                         entrant->warm_seconds, max_seconds));
-    entrant->workload = nullptr;
   }
+  // Who is left out takes no memory from those who follow.
+  if (!entrant->status.ok()) entrant->workload = nullptr;
 }
 
 // Several repetitions of something slow are not worth the wait.
@@ -225,16 +230,11 @@ class GroupRun {
       entrants_.back().status = fits;
     }
     if (!fits.ok()) return;
-    {
-      // What is right, in float64, is known only as long as they are checked:
-      // it would count as memory of what runs later.
-      Oracle oracle(problem);
-      for (size_t i = first; i < entrants_.size(); ++i) {
-        Check(ceilings, request_.max_seconds, &oracle, &entrants_[i]);
-      }
-    }
+    Oracle oracle(problem);
     for (size_t i = first; i < entrants_.size(); ++i) {
-      WarmUp(request_.max_seconds, &entrants_[i]);
+      Check(ceilings, request_.max_seconds, &oracle, &entrants_[i]);
+      // Before the next is made, whose memory is none of this one's.
+      WarmUp(request_.max_seconds, oracle, &entrants_[i]);
     }
   }
 
@@ -277,12 +277,14 @@ class GroupRun {
     m.set_tokens_per_second(TokensOf(problem) / seconds);
     m.set_peak_memory_bytes(entrant.peak_memory_bytes);
     if (problem.phase == Phase::kTrain) return m;
-    const Cost cost = CostOf(problem);
+    const int64_t tokens =
+        TokensTimed(*entrant.workload, repetitions.iterations);
+    const Cost cost = CostOf(problem, tokens);
     m.set_gflops(cost.flops / seconds / 1e9);
     m.set_gigabytes_per_second(cost.bytes / seconds / 1e9);
     m.set_state_bytes(op_->StateBytes(problem.dims));
     const absl::StatusOr<Limit> limit =
-        LimitOf(*entrant.contender, problem, ceilings);
+        LimitOf(*entrant.contender, problem, ceilings, tokens);
     if (!limit.ok()) return m;  // a ceiling was not measured
     m.set_level(std::string(CeilingName(limit->level)));
     m.set_limit_milliseconds(1e3 * limit->seconds());

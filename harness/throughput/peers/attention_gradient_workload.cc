@@ -21,9 +21,10 @@ enum Input { kQuery, kKey, kValue };
 constexpr Transpose kNo = Transpose::kNo;
 constexpr Transpose kYes = Transpose::kYes;
 
-// A tile, the best of 64, 128, 256 and 512 queries by 256, 512 and 1024 keys
-// for oneDNN and OpenBLAS alike.
+// A tile, whose weights and gradients of scores are half a mebibyte.
 constexpr size_t kQueries = 128, kKeys = 512;
+// The first queries that see a tile's keys begin with its first key.
+static_assert(kKeys % kQueries == 0);
 
 }  // namespace
 
@@ -81,7 +82,7 @@ void AttentionGradientWorkload::Differentiate(const Head& head, int worker) {
   // Keys outside: their gradients stay in a cache.
   for (size_t first_key = 0; first_key < head.k.rows; first_key += kKeys) {
     const size_t end = std::min(first_key + kKeys, head.k.rows);
-    size_t first = causal_ ? first_key / kQueries * kQueries : 0;
+    size_t first = causal_ ? first_key : 0;
     for (; first < head.q.rows; first += kQueries) {
       const size_t rows = std::min(kQueries, head.q.rows - first);
       const size_t seen = causal_ ? std::min(end, first + rows) : end;
@@ -105,10 +106,7 @@ void AttentionGradientWorkload::DifferentiateTile(const Head& head,
   Multiply(kNo, kYes, d_o, v, d_scores, 1, 0, worker);
   for (size_t i = 0; i < rows; ++i) {
     const size_t query = first + i;
-    size_t seen = keys;
-    if (causal_) {
-      seen = query < first_key ? 0 : std::min(keys, query + 1 - first_key);
-    }
+    const size_t seen = causal_ ? std::min(keys, query + 1 - first_key) : keys;
     SoftmaxGradientRow(head.lse[query], scratch.mean[query], scale_, seen,
                        weights.row(i), d_scores.row(i));
     std::fill(weights.row(i) + seen, weights.row(i) + keys, 0.0f);
@@ -121,8 +119,12 @@ void AttentionGradientWorkload::DifferentiateTile(const Head& head,
            worker);
 }
 
-absl::Status AttentionGradientWorkload::Run() {
+absl::Status AttentionGradientWorkload::Rewind() {
   for (const Tensor& gradient : gradients_) Tensor(gradient).FillZero();
+  return absl::OkStatus();
+}
+
+absl::Status AttentionGradientWorkload::Run() {
   const int64_t kv_heads = inputs_[kKey].dim(2);
   const int64_t group = d_output_.dim(2) / kv_heads;
   // Heads that share keys add to the same gradients.

@@ -32,7 +32,10 @@ class AttentionGradientWorkload : public Workload {
   // For kBackward of an operator of queries, keys and values.
   explicit AttentionGradientWorkload(const Problem& problem);
 
+  // Gradients are added to what is there, as Mneme's own are.
   absl::Status Run() override;
+  int64_t RunsBeforeRewind() const override { return 1 << 10; }
+  absl::Status Rewind() override;
   std::vector<Tensor> Outputs() const override { return gradients_; }
 
  protected:
