@@ -15,6 +15,7 @@
 #include <map>
 #include <memory>
 #include <tuple>
+#include <unordered_map>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -180,10 +181,13 @@ class OneDnnAttentionGradient : public AttentionGradientWorkload {
   }
 
  private:
+  // With handles of its operands, which are only pointed elsewhere: to make
+  // them takes longer than that.
   struct Product {
-    memory::desc a, b, c, scratchpad;
+    memory a, b, c;
     matmul primitive;
     std::vector<char> pad;
+    std::unordered_map<int, memory> arguments;
   };
   // Each worker's own: primitives are made for every shape that it meets, once.
   struct Scratch {
@@ -196,12 +200,13 @@ class OneDnnAttentionGradient : public AttentionGradientWorkload {
                       const MatrixView<const float>& b,
                       const MatrixView<const float>& c, float alpha,
                       float beta) const {
-    Product product;
-    product.a =
-        transpose_a == Transpose::kYes ? TransposedLayout(a) : Layout(a);
-    product.b =
-        transpose_b == Transpose::kYes ? TransposedLayout(b) : Layout(b);
-    product.c = Layout(c);
+    const auto layout_of = [](Transpose transpose,
+                              const MatrixView<const float>& x) {
+      return transpose == Transpose::kYes ? TransposedLayout(x) : Layout(x);
+    };
+    const memory::desc of_a = layout_of(transpose_a, a);
+    const memory::desc of_b = layout_of(transpose_b, b);
+    const memory::desc of_c = Layout(c);
     dnnl::primitive_attr attributes;
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
     if (alpha != 1) attributes.set_output_scales(0, {alpha});
@@ -210,11 +215,20 @@ class OneDnnAttentionGradient : public AttentionGradientWorkload {
       sum.append_sum(beta);
       attributes.set_post_ops(sum);
     }
-    const matmul::primitive_desc description({product.a, product.b, product.c},
-                                             attributes, engine_);
+    const matmul::primitive_desc description({of_a, of_b, of_c}, attributes,
+                                             engine_);
+    Product product;
+    product.a = memory(of_a, engine_, nullptr);
+    product.b = memory(of_b, engine_, nullptr);
+    product.c = memory(of_c, engine_, nullptr);
     product.primitive = matmul(description);
-    product.scratchpad = description.scratchpad_desc();
-    product.pad.resize(product.scratchpad.get_size());
+    const memory::desc scratchpad = description.scratchpad_desc();
+    product.pad.resize(scratchpad.get_size());
+    product.arguments = {
+        {DNNL_ARG_SRC, product.a},
+        {DNNL_ARG_WEIGHTS, product.b},
+        {DNNL_ARG_DST, product.c},
+        {DNNL_ARG_SCRATCHPAD, memory(scratchpad, engine_, product.pad.data())}};
     return product;
   }
 
@@ -233,16 +247,11 @@ class OneDnnAttentionGradient : public AttentionGradientWorkload {
                                             alpha, beta))
                   .first;
     }
-    Product& product = found->second;
-    const auto wrap = [&](const memory::desc& layout, const void* data) {
-      return memory(layout, engine_, const_cast<void*>(data));
-    };
-    product.primitive.execute(
-        scratch.stream,
-        {{DNNL_ARG_SRC, wrap(product.a, a.data)},
-         {DNNL_ARG_WEIGHTS, wrap(product.b, b.data)},
-         {DNNL_ARG_DST, wrap(product.c, c.data)},
-         {DNNL_ARG_SCRATCHPAD, wrap(product.scratchpad, product.pad.data())}});
+    const Product& product = found->second;
+    product.a.set_data_handle(const_cast<float*>(a.data));
+    product.b.set_data_handle(const_cast<float*>(b.data));
+    product.c.set_data_handle(c.data);
+    product.primitive.execute(scratch.stream, product.arguments);
     scratch.stream.wait();
   }
 

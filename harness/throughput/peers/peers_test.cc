@@ -117,6 +117,10 @@ int Check(const std::string& variant, Phase phase, Dims dims,
       ADD_FAILURE() << contender->name << ": " << workload.status();
       continue;
     }
+    if (phase == Phase::kBackward) {
+      // What gradients are added to is made anew outside of what is timed.
+      EXPECT_GT((*workload)->RunsBeforeRewind(), 0) << contender->name;
+    }
     // Once more, on what the first run left behind.
     for (int i = 0; i < 2; ++i) {
       if (i > 0 && (*workload)->RunsBeforeRewind() > 0) {
@@ -170,6 +174,14 @@ TEST_P(PeersTest, GradientsOfSoftmaxAttention) {
     dims.value_dim = dims.key_dim;
     EXPECT_EQ(Check("softmax", Phase::kBackward, dims, nullptr), contenders);
   }
+}
+
+// Of keys as well as of queries.
+TEST(GradientPeersTest, OverSeveralTiles) {
+  kernels::ThreadPool pool(2);
+  const Dims dims = SizesOf(1100, 4, 2);
+  EXPECT_GT(Check("softmax", Phase::kBackward, dims, nullptr), 0);
+  EXPECT_GT(Check("softmax", Phase::kBackward, dims, &pool), 0);
 }
 
 TEST_P(PeersTest, LinearAttention) {
