@@ -135,7 +135,7 @@ double ToleranceOf(const Contender& contender, const Problem& problem) {
                     ? d.tolerance
                     : ToleranceUnder(d, problem.options);
   }
-  tolerance *= kOracleSlack;
+  tolerance *= IsInBf16(contender, problem) ? kBf16Slack : kOracleSlack;
   return backward ? std::max(kGradientTolerance, kGradientSlack * tolerance)
                   : tolerance;
 }

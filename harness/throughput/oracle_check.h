@@ -17,7 +17,9 @@ namespace mneme {
 
 // Makes the contender's workload on the oracle's problem and runs it once,
 // after it has solved the shortened one. Tolerances of that are
-//   - for outputs, the variant's times kOracleSlack, as sums are longer here;
+//   - for outputs, the variant's times kOracleSlack, as sums are longer here,
+//   or
+//     kBf16Slack for products of bfloat16, whose sums are not rounded to it;
 //   - for gradients, kGradientTolerance, or kGradientSlack times the former in
 //     float32 where that is more.
 // On the problem itself everything must be finite, and where outputs do not
@@ -36,6 +38,7 @@ namespace mneme {
 // FailedPrecondition that says by how much it is wrong, and what Make returned.
 // The workload is checked and warm.
 inline constexpr double kOracleSlack = 8;
+inline constexpr double kBf16Slack = 2;
 inline constexpr double kGradientTolerance = 1e-4;
 inline constexpr double kGradientSlack = 4;
 inline constexpr int64_t kBlockTokens = 64;

@@ -149,7 +149,8 @@ class Watched : public Operator {
       int64_t& tokens = tokens_[call->state];
       float& read_wrong = wrong_by_[call->state];
       tokens += call->dims.length;
-      if (call->form == wrong_in) read_wrong = WrongBy(tokens);
+      // Not of the token after a shortened context either.
+      if (call->form == wrong_in) read_wrong = WrongBy(tokens - 1);
       wrong = read_wrong;
     }
     const Tensor& o = call->output;
@@ -309,6 +310,9 @@ TEST(OracleCheckTest, WhatIsWrongAtLateTokensIsFoundInBf16) {
   // 0.03 is about their standard deviation.
   EXPECT_TRUE(absl::IsFailedPrecondition(
       MakeChecked(SpoiltBy(Phase::kPrefill, -1, 0.03f), &oracle).status()));
+  // About a thirtieth of the largest of the first tokens' values.
+  EXPECT_TRUE(absl::IsFailedPrecondition(
+      MakeChecked(SpoiltBy(Phase::kPrefill, 0, 0.1f), &oracle).status()));
 }
 
 // Only what is not to be differentiated is in bfloat16.
