@@ -132,7 +132,7 @@ void AdditiveHeadsForward(const AdditiveHeads& a, State* state,
     const auto shared = [&](const Tensor& t) {
       return !t.empty() && t.dim(0) != batch;
     };
-    if (length == 1 && state != nullptr && saved == nullptr &&
+    if (TakesOneToken(length, state, saved != nullptr) &&
         !shared(a.log_decay) && !shared(a.strength)) {
       const auto numbers = [](const Tensor& t) {
         return t.empty() ? nullptr : t.data<T>();

@@ -18,8 +18,11 @@
 namespace mneme {
 
 // Whether a call is a step of decoding.
+inline bool TakesOneToken(int64_t length, const State* state, bool keep) {
+  return length == 1 && state != nullptr && !keep;
+}
 inline bool TakesOneToken(const OperatorCall& call) {
-  return call.dims.length == 1 && call.state != nullptr && !call.keep;
+  return TakesOneToken(call.dims.length, call.state, call.keep);
 }
 
 // A [batch, 1, heads] or [batch, 1, heads, dim] array as a matrix with a row
