@@ -48,12 +48,15 @@ struct Wkv {
 // Numbers in a state: a, b and p, channel by channel each.
 constexpr size_t WkvStateSize(size_t channels) { return 3 * channels; }
 
-// Makes the state one that has seen nothing: a = b = 0, and a p below that of
-// any token, but finite, for its differences must not be NaN.
+// The p of a state that has seen nothing: below that of any token, but finite,
+// for its differences must not be NaN.
+constexpr double kWkvNothing = -1e38;
+
+// Makes the state one that has seen nothing, a = b = 0.
 template <typename T>
 void WkvClear(size_t channels, T* state) {
   std::fill_n(state, 2 * channels, T{0});
-  std::fill_n(state + 2 * channels, channels, static_cast<T>(-1e38));
+  std::fill_n(state + 2 * channels, channels, static_cast<T>(kWkvNothing));
 }
 
 // Chunk-boundary states kept for the backward: one before each chunk.

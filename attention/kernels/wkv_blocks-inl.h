@@ -29,6 +29,7 @@
 #include "attention/kernels/exp-inl.h"
 #include "attention/kernels/lanes-inl.h"
 #include "attention/kernels/matrix.h"
+#include "attention/kernels/wkv.h"
 #include "attention/kernels/wkv_scan-inl.h"
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
@@ -70,17 +71,21 @@ HWY_INLINE auto MayBeShared(D d, V octaves) {
                 hn::Set(d, static_cast<hn::TFromD<D>>(kMostOctaves)));
 }
 
+template <class D, class V>
+HWY_INLINE auto HasSeenNothing(D d, V a, V b) {
+  return hn::And(hn::Eq(a, hn::Zero(d)), hn::Eq(b, hn::Zero(d)));
+}
+
 // Lanes that blocks are not for get NaN for octaves, and stay what they are.
 template <class D, class V>
 HWY_INLINE BlockState<V> ToBlock(D d, const State<V>& from, V bonus) {
   using T = hn::TFromD<D>;
   const V log2e = hn::Set(d, ExpConstants<T>::kLog2E);
   const V round = hn::Set(d, ExpConstants<T>::kRound);
-  // A fresh p of -1e38 is only a state of zeros.
-  const auto empty =
-      hn::And(hn::Eq(from.a, hn::Zero(d)), hn::Eq(from.b, hn::Zero(d)));
-  const V p = hn::IfThenElse(
-      empty, hn::Set(d, static_cast<T>(-kMostOctaves / 2)), from.p);
+  // Of a state of nothing tokens may share any reference that is low enough.
+  const V p =
+      hn::IfThenElse(HasSeenNothing(d, from.a, from.b),
+                     hn::Set(d, static_cast<T>(-kMostOctaves / 2)), from.p);
   const V octaves = hn::MulAdd(p, log2e, round);
   const auto good =
       hn::And(MayBeShared(d, octaves),
@@ -92,12 +97,15 @@ HWY_INLINE BlockState<V> ToBlock(D d, const State<V>& from, V bonus) {
           hn::IfThenElse(good, octaves, hn::NaN(d))};
 }
 
-// Where the octaves are NaN the exponent is `p`.
+// Where the octaves are NaN the exponent is `p`. That of nothing is again below
+// any token's: the next ones may weigh less than a block's least reference.
 template <class D, class V>
 HWY_INLINE State<V> FromBlock(D d, const BlockState<V>& from, V p) {
   const V shared = hn::Mul(NumberOf(d, from.octaves), hn::Set(d, Ln2(d)));
-  const auto good = MayBeShared(d, from.octaves);
-  return {from.a, from.b, hn::IfThenElse(good, shared, p)};
+  const V exponent = hn::IfThenElse(MayBeShared(d, from.octaves), shared, p);
+  const V nothing = hn::Set(d, static_cast<hn::TFromD<D>>(kWkvNothing));
+  return {from.a, from.b,
+          hn::IfThenElse(HasSeenNothing(d, from.a, from.b), nothing, exponent)};
 }
 
 // The tokens [t, t + kTokens) of a vector of channels from `col` on. Each
