@@ -4,10 +4,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <memory>
+#include <vector>
 
 #include "attention/kernels/channel_panel.h"
+#include "attention/kernels/denormals.h"
 #include "attention/kernels/long_conv.h"
+#include "attention/kernels/long_fft.h"
 
 namespace mneme::kernels {
 namespace {
@@ -17,7 +21,8 @@ namespace {
 constexpr size_t kFan = 16;
 
 // What a thread computes in. It is kept: to get the pages of memory that is
-// allocated anew in every call takes longer than to compute in them.
+// allocated anew in every call takes longer than to compute in them, as long as
+// sequences are short.
 template <typename T>
 struct Workspace {
   // Of a panel's channels; y of its sums, or d_y backwards.
@@ -33,6 +38,11 @@ template <typename T>
 Workspace<T>* ThreadWorkspace() {
   thread_local Workspace<T> workspace;
   return &workspace;
+}
+
+template <typename T>
+void ReleaseWorkspace(size_t rows) {
+  if (rows > kKeptConvRows) *ThreadWorkspace<T>() = Workspace<T>();
 }
 
 // Textbook work of a real transform.
@@ -156,6 +166,7 @@ template <typename T>
 void Convolve(MatrixView<const T> h, size_t leaf, size_t first,
               const std::vector<ConvSequence<T>>& sequences) {
   if (sequences.empty()) return;
+  const ScopedFlushDenormals flush;
   const size_t rows = sequences[0].x.rows;
   // A few outputs, as when a token is decoded, are not worth a transform.
   if (rows - first <= leaf) {
@@ -170,6 +181,7 @@ void Convolve(MatrixView<const T> h, size_t leaf, size_t first,
       conv.Add(Columns(s.x, c, count), Columns(s.y, c, count));
     }
   }
+  ReleaseWorkspace<T>(rows);
 }
 
 // Rows of the blocks that gradients are taken in: so few blocks as kFan at
@@ -267,6 +279,7 @@ template <typename T>
 void Gradient(MatrixView<const T> h, size_t direct,
               const std::vector<GradientSequence<T>>& sequences,
               MatrixView<T> d_h) {
+  const ScopedFlushDenormals flush;
   PanelGradient<T> gradient(h.rows, direct, sequences.size());
   for (size_t c = 0; c < h.cols; c += kPanel<T>) {
     const size_t count = std::min(kPanel<T>, h.cols - c);
@@ -277,6 +290,7 @@ void Gradient(MatrixView<const T> h, size_t direct,
     }
     gradient.Filter(Columns(d_h, c, count));
   }
+  ReleaseWorkspace<T>(h.rows);
 }
 
 }  // namespace

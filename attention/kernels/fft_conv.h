@@ -1,19 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Long convolution by the fast Fourier transform (long_fft.h), each column of a
-// matrix by itself.
+// matrix by itself. The calling thread flushes denormal numbers meanwhile, as
+// filters fade.
+//
+// What a thread computes in it keeps for its next call, as memory whose pages
+// are new costs more than short sequences: about 2 KB a row, up to
+// kKeptConvRows of them.
 
 #ifndef MNEME_ATTENTION_KERNELS_FFT_CONV_H_
 #define MNEME_ATTENTION_KERNELS_FFT_CONV_H_
 
 #include <cstddef>
-#include <memory>
 #include <vector>
 
-#include "attention/kernels/long_fft.h"
 #include "attention/kernels/matrix.h"
 
 namespace mneme::kernels {
+
+// Longer sequences leave no memory behind.
+constexpr size_t kKeptConvRows = 16384;
 
 // One sequence of a causal convolution: rows [first, x.rows) of it are added to
 // y [x.rows - first, channels].
@@ -34,9 +40,11 @@ struct ConvSequence {
 // with h_p = taps [(p - 1) n, (p + 1) n) for blocks of n rows (uniformly
 // partitioned convolution); and again with those, until one block is left. A
 // level's transforms are of one size and as many as it has blocks, so that the
-// work grows almost like that of one transform of the whole. Where that would
-// let a token's rounding errors, or a NaN, reach the tokens before it, this is
-// causal to the last bit.
+// work grows almost like that of one transform of the whole. One transform of
+// the whole would let a token's rounding errors, or a NaN, reach the tokens
+// before it; this is causal to the last bit. Errors are relative to the largest
+// product of an earlier block's entries with the taps, not to the terms of an
+// output.
 //
 // All sequences have the same number of rows, and h [at least so many,
 // channels]. leaf >= 1. The filter is transformed once for all of them.
