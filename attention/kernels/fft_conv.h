@@ -4,9 +4,9 @@
 // matrix by itself. The calling thread flushes denormal numbers meanwhile, as
 // filters fade.
 //
-// What a thread computes in it keeps for its next call, as memory whose pages
-// are new costs more than short sequences: about 2 KB a row, up to
-// kKeptConvRows of them.
+// A thread keeps what it computes in for its next call: about 2 KB a row of the
+// longest sequence so far. What is measured of a process's memory afterwards
+// has that in it.
 
 #ifndef MNEME_ATTENTION_KERNELS_FFT_CONV_H_
 #define MNEME_ATTENTION_KERNELS_FFT_CONV_H_
@@ -17,9 +17,6 @@
 #include "attention/kernels/matrix.h"
 
 namespace mneme::kernels {
-
-// Longer sequences leave no memory behind.
-constexpr size_t kKeptConvRows = 16384;
 
 // One sequence of a causal convolution: rows [first, x.rows) of it are added to
 // y [x.rows - first, channels].
