@@ -14,7 +14,10 @@
 // the same order, as unsigned numbers, and NaN is beyond all of them.
 //
 // Blocks are not for lanes in which terms might be lost next to a small
-// denominator, or where an exponent or e^u is too large.
+// denominator, or where an exponent or e^u is too large. In the others f is at
+// least about 2^-125 in float, for weights that are nothing, too. Beside a
+// denominator of kLeast or more that is 3e-20 at most, which nobody sees unless
+// a value is some 1e12 times as large as those beside it.
 
 #if defined(MNEME_ATTENTION_KERNELS_WKV_BLOCKS_INL_H_) == \
     defined(HWY_TARGET_TOGGLE)
@@ -201,17 +204,26 @@ HWY_INLINE auto TakeByTokens(D d, const T* slots) {
 }
 
 template <typename T>
-HWY_FLATTEN void LoadSlots(const Wkv<T>& s, size_t end, const T* state,
-                           T* factors, T* slots) {
+HWY_FLATTEN void LoadFactors(const Wkv<T>& s, size_t end, T* factors) {
   const hn::ScalableTag<T> d;
   const size_t lanes = hn::Lanes(d);
   ForEachVector(d, end - s.begin, [&](size_t c, const auto& access) HWY_ATTR {
     const size_t col = s.begin + c;
-    const auto bonus = FastExp(d, access.Load(s.u + col));
-    hn::Store(bonus, d, factors + c * kFactors + kBonus * lanes);
+    hn::Store(FastExp(d, access.Load(s.u + col)), d,
+              factors + c * kFactors + kBonus * lanes);
     hn::Store(FastExpNonPositive(d, access.Load(s.w + col)), d,
               factors + c * kFactors + kDecay * lanes);
-    const auto loaded = LoadState(access, s.k.cols, state + col);
+  });
+}
+
+template <typename T>
+HWY_FLATTEN void LoadSlots(const Wkv<T>& s, size_t end, const T* state,
+                           const T* factors, T* slots) {
+  const hn::ScalableTag<T> d;
+  const size_t lanes = hn::Lanes(d);
+  ForEachVector(d, end - s.begin, [&](size_t c, const auto& access) HWY_ATTR {
+    const auto bonus = hn::Load(d, factors + c * kFactors + kBonus * lanes);
+    const auto loaded = LoadState(access, s.k.cols, state + s.begin + c);
     hn::Store(loaded.p, d, slots + c * kSlots + kSlotP * lanes);
     Put(d, ToBlock(d, loaded, bonus), slots + c * kSlots);
   });
