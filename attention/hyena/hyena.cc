@@ -155,10 +155,10 @@ class HyenaOperator : public Operator {
         const int64_t taps = to == kFilter ? call.dims.length : 1;
         kernels::Add(d, d_taps.data<T>(), d, taps * channels);
       }
-      ForEachToken(call.dims, [&](int64_t first, int64_t channels) {
+      ForEachToken(call.dims, [&](int64_t first, int64_t count) {
         kernels::MultiplyAdd(call.inputs[kBias].data<T>(),
                              d_convolved.data<T>() + first,
-                             d_gated.data<T>() + first, channels);
+                             d_gated.data<T>() + first, count);
       });
       add_product(d_gated, call.inputs[kValue], kWrite);
       add_product(d_gated, call.inputs[kWrite], kValue);

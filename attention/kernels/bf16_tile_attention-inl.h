@@ -146,7 +146,6 @@ class Bf16TileAttention {
 
   void RunTile(const MatrixView<const float>& q, size_t first, size_t count,
                const MatrixView<float>& o) {
-    PackQueries(q, first, count);
     const size_t last = first + count - 1;
     const size_t begin = VisibleKeys(mask_, keys_, first).begin;
     const size_t end = VisibleKeys(mask_, keys_, last).end;
@@ -156,6 +155,11 @@ class Bf16TileAttention {
                 maximum_ + i);
       hn::Store(hn::Zero(d), d, sum_ + i);
     }
+    if (begin >= end) {  // no query sees any key
+      std::fill_n(o_, value_rows_ * kQueries, 0.0f);
+      return Finish(first, count, o);
+    }
+    PackQueries(q, first, count);
     // Blocks and steps start at multiples of their lengths, not at the first
     // key in sight: so the roundings of a query do not depend on others.
     const size_t last_step = RoundUp(end, kBf16Step);
@@ -165,13 +169,12 @@ class Bf16TileAttention {
     };
     const size_t first_step = begin / kBf16Step * kBf16Step;
     Block block = block_at(first_step);
-    if (begin < end) Score(block, 0, block.keys());
+    Score(block, 0, block.keys());
     while (block.begin < end) {
       const Block next = block_at(block.end);
       AddKeys(first, last, block, next, block.begin == first_step);
       block = next;
     }
-    if (begin >= end) std::fill_n(o_, value_rows_ * kQueries, 0.0f);
     Finish(first, count, o);
   }
 

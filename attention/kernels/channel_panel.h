@@ -33,7 +33,10 @@ template <typename T>
 class OwnMatrix {
  public:
   MatrixView<T> Resize(size_t rows, size_t cols) {
-    if (values_.size() < rows * cols) values_.resize(rows * cols);
+    if (values_.size() < rows * cols) {
+      values_ = std::vector<T>();  // not two of them at a time
+      values_.resize(rows * cols);
+    }
     return {values_.data(), rows, cols};
   }
 

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Long convolution by the fast Fourier transform (long_fft.h), each column of a
-// matrix by itself.
+// matrix by itself. The calling thread flushes denormal numbers meanwhile, as
+// filters fade.
+//
+// A thread keeps what it computes in for its next call: about 2 KB a row of the
+// longest sequence so far. What is measured of a process's memory afterwards
+// has that in it.
 
 #ifndef MNEME_ATTENTION_KERNELS_FFT_CONV_H_
 #define MNEME_ATTENTION_KERNELS_FFT_CONV_H_
 
 #include <cstddef>
-#include <memory>
 #include <vector>
 
-#include "attention/kernels/long_fft.h"
 #include "attention/kernels/matrix.h"
 
 namespace mneme::kernels {
@@ -34,9 +37,11 @@ struct ConvSequence {
 // with h_p = taps [(p - 1) n, (p + 1) n) for blocks of n rows (uniformly
 // partitioned convolution); and again with those, until one block is left. A
 // level's transforms are of one size and as many as it has blocks, so that the
-// work grows almost like that of one transform of the whole. Where that would
-// let a token's rounding errors, or a NaN, reach the tokens before it, this is
-// causal to the last bit.
+// work grows almost like that of one transform of the whole. One transform of
+// the whole would let a token's rounding errors, or a NaN, reach the tokens
+// before it; this is causal to the last bit. Errors are relative to the largest
+// product of an earlier block's entries with the taps, not to the terms of an
+// output.
 //
 // All sequences have the same number of rows, and h [at least so many,
 // channels]. leaf >= 1. The filter is transformed once for all of them.

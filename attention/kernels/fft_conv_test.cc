@@ -182,6 +182,58 @@ TYPED_TEST(FftConvTest, ChannelsDoNotTouchOneAnother) {
   }
 }
 
+// Errors are relative to the largest products of all, not to an output's own:
+// those of one large token, long faded, among many.
+TEST(FftConv, ErrorsAreRelativeToTheLargestProducts) {
+  constexpr size_t kLength = 4096, kLeaf = 64;
+  constexpr double kLargest = 1e4;
+  TestMatrix<float> x = TestMatrix<float>::Random(kLength, 2, 0, 1);
+  TestMatrix<float> h(kLength, 2, 0);
+  for (size_t t = 0; t < kLength; ++t) {
+    for (size_t c = 0; c < 2; ++c) {
+      h.view()(t, c) = static_cast<float>(std::exp(t / -16.0));
+    }
+  }
+  x.view()(1000, 0) = kLargest;
+  const Doubles expected = Oracle(x, h);
+  ForEachSimdTarget([&] {
+    TestMatrix<float> y(kLength, 2, 0);
+    Convolve(h, kLeaf, 0, x, &y);
+    double greatest = 0;
+    for (size_t t = 0; t < kLength; ++t) {
+      greatest = std::max(greatest, std::abs(y.view()(t, 0) - expected[2 * t]));
+    }
+    EXPECT_LE(greatest, 2e-6 * kLargest);
+  });
+}
+
+// Sums of spectra's products, without a scale, would be larger than sums of
+// products by as much as a block has rows.
+TYPED_TEST(FftConvTest, WhatFitsTheTypeDoesNotOverflow) {
+  using T = TypeParam;
+  using Matrix = TestMatrix<T>;
+  constexpr size_t kLength = 16384;
+  const Matrix x(kLength, 1, 0, T{1e17f}), h(kLength, 1, 0, T{1e17f});
+  ForEachSimdTarget([&] {
+    Matrix y(kLength, 1, 0);
+    Convolve(h, 64, 0, x, &y);
+    for (size_t t = 100; t < kLength; t += 1000) {
+      EXPECT_NEAR(y.view()(t, 0) / 1e34 / (t + 1), 1, 1e-4) << t;
+    }
+    Matrix d_x(kLength, 1, 0), d_h(kLength, 1, 0);
+    LongConvGradient(
+        h.view(), 64,
+        std::vector<GradientSequence<T>>{{x.view(), x.view(), d_x.view()}},
+        d_h.view());
+    for (size_t t = 100; t < kLength; t += 1000) {
+      EXPECT_NEAR(d_x.view()(kLength - 1 - t, 0) / 1e34 / (t + 1), 1, 1e-4)
+          << t;
+      EXPECT_NEAR(d_h.view()(kLength - 1 - t, 0) / 1e34 / (t + 1), 1, 1e-4)
+          << t;
+    }
+  });
+}
+
 TEST(FftConv, FlopsOfShortAndLongSequences) {
   EXPECT_EQ(CausalFftConvFlops(5, 8, 1), 30);  // 15 products, 15 sums
   EXPECT_EQ(CausalFftConvFlops(5, 8, 4), 4 * 30);

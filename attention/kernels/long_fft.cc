@@ -3,6 +3,7 @@
 #include "attention/kernels/long_fft.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 #include <complex>
 #include <cstddef>
@@ -42,16 +43,24 @@ namespace hn = hwy::HWY_NAMESPACE;
 // another, and lanes without a column hold whatever. In sums of products the
 // two parts are exchanged: with them exchanged before and after, a transform is
 // its inverse.
+//
+// Transforms are scaled by about the root of 1 / n, a power of two, so that
+// products are no larger than what they are transforms of.
 template <typename T>
 class TargetPlan : public LongFft<T>::Plan {
  public:
   explicit TargetPlan(size_t size)
       : bins_(size / 2), transforms_(bins_, /*inverse=*/false) {
     const double step = std::acos(-1.0) / static_cast<double>(size);
+    double scale = 1;
+    while (scale * scale * static_cast<double>(bins_) > 1) scale /= 2;
     for (size_t t = 0; t < bins_; ++t) {
       twist_.push_back(static_cast<std::complex<T>>(
-          std::polar(1.0, step * static_cast<double>(t))));
+          std::polar(scale, step * static_cast<double>(t))));
     }
+    // With that of twist_ and those of two factors.
+    rest_ = static_cast<T>(
+        1 / (static_cast<double>(bins_) * scale * scale * scale));
   }
 
   size_t Size(size_t columns) const override {
@@ -167,12 +176,11 @@ class TargetPlan : public LongFft<T>::Plan {
   HWY_FLATTEN HWY_NOINLINE void AddUntwisted(const T* from, size_t begin,
                                              MatrixView<T> y, size_t c,
                                              const Access& access) const {
-    const T scale = T{1} / static_cast<T>(bins_);
     const auto add = [&](auto imag, size_t first, size_t last) HWY_ATTR {
       for (size_t r = first; r < last; ++r) {
         const size_t t = begin + r - (imag ? bins_ : 0);
-        const V cosine = hn::Set(d, scale * twist_[t].real());
-        const V sine = hn::Set(d, scale * twist_[t].imag());
+        const V cosine = hn::Set(d, rest_ * twist_[t].real());
+        const V sine = hn::Set(d, rest_ * twist_[t].imag());
         Unroll<kCount>([&](auto v) HWY_ATTR {
           const T* const bin = from + t * kBin + v * kLanes;
           const V im = hn::Load(d, bin), re = hn::Load(d, bin + kColumns);
@@ -231,7 +239,8 @@ class TargetPlan : public LongFft<T>::Plan {
 
   const size_t bins_;
   const Transforms<T> transforms_;
-  std::vector<std::complex<T>> twist_;
+  std::vector<std::complex<T>> twist_;  // times the scale
+  T rest_;                              // of the inverse's scale
 };
 
 // A plan of this thread, which keeps it: a few tables of sines take as long as
@@ -301,7 +310,10 @@ T* Spectra<T>::Resize(size_t size) {
 }
 
 template <typename T>
-LongFft<T>::LongFft(size_t size) : size_(size), plan_(ThreadPlan<T>(size)) {}
+LongFft<T>::LongFft(size_t size) : size_(size) {
+  assert(size == FftSize(size));
+  plan_ = ThreadPlan<T>(size);
+}
 
 template <typename T>
 void LongFft<T>::Transform(MatrixView<const T> x, Spectra<T>* result) const {

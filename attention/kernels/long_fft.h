@@ -51,7 +51,7 @@ class Spectra {
 template <typename T>
 class LongFft {
  public:
-  explicit LongFft(size_t size);  // from FftSize
+  explicit LongFft(size_t size);  // a power of two, 4 at least: see FftSize
 
   size_t size() const { return size_; }
 

@@ -65,6 +65,7 @@ HWY_FLATTEN void ForwardByBlocks(const Wkv<T>& s, size_t end, T* state,
     slots = take(vectors * kSlots * lanes);
     factors = take(vectors * kFactors * lanes);
   });
+  LoadFactors(s, end, factors);
   LoadSlots(s, end, state, factors, slots);
   const size_t chunk = std::min(s.chunk, length);
   for (size_t begin = 0; begin < length; begin += chunk) {

@@ -9,13 +9,14 @@
 //
 // A and B overflow where k does, so the state keeps a, b and p with A = e^p a,
 // B = e^p b. Token by token p is the largest exponent in the sums: then 1 <= b,
-// and only exponentials of numbers <= 0 are taken. Tokens of a chunk share
-// references p, the largest exponent so far to within half an octave, where
-// that loses nothing; b may then be as small as 1e-18, and results differ from
-// those of chunks of one token by roundings. The backward carries the gradients
-// by A and B likewise, as e^-r times numbers that no small b has made greater
-// than 1e18 times the gradient of y, with r the block's reference or, token by
-// token, the least of the exponents they were divided by.
+// and only exponentials of numbers <= 0 are taken. Eight tokens of
+// a chunk share a reference p, the largest exponent so far to within half an
+// octave, where that loses nothing; b may then be as small as 1e-18, and
+// results differ from those of chunks of one token by roundings, which grow
+// with |p|: weights by 2^-24 |p| of themselves in float. The backward carries
+// the gradients by A and B likewise, as e^-r times numbers that no small b has
+// made greater than 1e18 times the gradient of y, with r the block's reference
+// or, token by token, the least of the exponents they were divided by.
 //
 // `chunk` is how many tokens share a saved state; the backward computes those
 // in between once more. Channels are lanes, and tokens follow one another.
@@ -48,12 +49,15 @@ struct Wkv {
 // Numbers in a state: a, b and p, channel by channel each.
 constexpr size_t WkvStateSize(size_t channels) { return 3 * channels; }
 
-// Makes the state one that has seen nothing: a = b = 0, and a p below that of
-// any token, but finite, for its differences must not be NaN.
+// The p of a state that has seen nothing: below that of any token, but finite,
+// for its differences must not be NaN.
+constexpr double kWkvNothing = -1e38;
+
+// Makes the state one that has seen nothing, a = b = 0.
 template <typename T>
 void WkvClear(size_t channels, T* state) {
   std::fill_n(state, 2 * channels, T{0});
-  std::fill_n(state + 2 * channels, channels, static_cast<T>(-1e38));
+  std::fill_n(state + 2 * channels, channels, static_cast<T>(kWkvNothing));
 }
 
 // Chunk-boundary states kept for the backward: one before each chunk.

@@ -157,7 +157,7 @@ enum KeptOfBlock { kF, kBlockA, kBlockB, kKeptOfBlock };
 //   d_w  += e^w (alpha a + beta b),
 //   alpha <- e^w alpha + g,              beta <- e^w beta - g y.
 //
-// It is no less than that of the block before.
+// It is less than that of the block before by half an octave at most.
 template <size_t kTokens, class D, class Access, class V, typename T>
 HWY_INLINE Carried<V> KeptBackward(D d, MatrixView<const T> v,
                                    MatrixView<const T> d_y, size_t t,
@@ -350,6 +350,7 @@ HWY_FLATTEN void Backward(const Wkv<T>& s, const T* saved,
         d, {zero, zero, hn::Set(d, static_cast<T>(1e38)), zero, zero},
         carried + i * kCarried * lanes);
   }
+  LoadFactors(s, end, factors);
   for (size_t i = (length + chunk - 1) / chunk; i-- > 0;) {
     const size_t begin = i * chunk, last = std::min(length, begin + chunk);
     T* before = states;

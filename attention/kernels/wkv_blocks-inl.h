@@ -14,7 +14,10 @@
 // the same order, as unsigned numbers, and NaN is beyond all of them.
 //
 // Blocks are not for lanes in which terms might be lost next to a small
-// denominator, or where an exponent or e^u is too large.
+// denominator, or where an exponent or e^u is too large. In the others f is at
+// least about 2^-125 in float, for weights that are nothing, too. Beside a
+// denominator of kLeast or more that is 3e-20 at most, which nobody sees unless
+// a value is some 1e12 times as large as those beside it.
 
 #if defined(MNEME_ATTENTION_KERNELS_WKV_BLOCKS_INL_H_) == \
     defined(HWY_TARGET_TOGGLE)
@@ -29,6 +32,7 @@
 #include "attention/kernels/exp-inl.h"
 #include "attention/kernels/lanes-inl.h"
 #include "attention/kernels/matrix.h"
+#include "attention/kernels/wkv.h"
 #include "attention/kernels/wkv_scan-inl.h"
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
@@ -70,17 +74,21 @@ HWY_INLINE auto MayBeShared(D d, V octaves) {
                 hn::Set(d, static_cast<hn::TFromD<D>>(kMostOctaves)));
 }
 
+template <class D, class V>
+HWY_INLINE auto HasSeenNothing(D d, V a, V b) {
+  return hn::And(hn::Eq(a, hn::Zero(d)), hn::Eq(b, hn::Zero(d)));
+}
+
 // Lanes that blocks are not for get NaN for octaves, and stay what they are.
 template <class D, class V>
 HWY_INLINE BlockState<V> ToBlock(D d, const State<V>& from, V bonus) {
   using T = hn::TFromD<D>;
   const V log2e = hn::Set(d, ExpConstants<T>::kLog2E);
   const V round = hn::Set(d, ExpConstants<T>::kRound);
-  // A fresh p of -1e38 is only a state of zeros.
-  const auto empty =
-      hn::And(hn::Eq(from.a, hn::Zero(d)), hn::Eq(from.b, hn::Zero(d)));
-  const V p = hn::IfThenElse(
-      empty, hn::Set(d, static_cast<T>(-kMostOctaves / 2)), from.p);
+  // Of a state of nothing tokens may share any reference that is low enough.
+  const V p =
+      hn::IfThenElse(HasSeenNothing(d, from.a, from.b),
+                     hn::Set(d, static_cast<T>(-kMostOctaves / 2)), from.p);
   const V octaves = hn::MulAdd(p, log2e, round);
   const auto good =
       hn::And(MayBeShared(d, octaves),
@@ -92,12 +100,15 @@ HWY_INLINE BlockState<V> ToBlock(D d, const State<V>& from, V bonus) {
           hn::IfThenElse(good, octaves, hn::NaN(d))};
 }
 
-// Where the octaves are NaN the exponent is `p`.
+// Where the octaves are NaN the exponent is `p`. That of nothing is again below
+// any token's: the next ones may weigh less than a block's least reference.
 template <class D, class V>
 HWY_INLINE State<V> FromBlock(D d, const BlockState<V>& from, V p) {
   const V shared = hn::Mul(NumberOf(d, from.octaves), hn::Set(d, Ln2(d)));
-  const auto good = MayBeShared(d, from.octaves);
-  return {from.a, from.b, hn::IfThenElse(good, shared, p)};
+  const V exponent = hn::IfThenElse(MayBeShared(d, from.octaves), shared, p);
+  const V nothing = hn::Set(d, static_cast<hn::TFromD<D>>(kWkvNothing));
+  return {from.a, from.b,
+          hn::IfThenElse(HasSeenNothing(d, from.a, from.b), nothing, exponent)};
 }
 
 // The tokens [t, t + kTokens) of a vector of channels from `col` on. Each
@@ -193,17 +204,26 @@ HWY_INLINE auto TakeByTokens(D d, const T* slots) {
 }
 
 template <typename T>
-HWY_FLATTEN void LoadSlots(const Wkv<T>& s, size_t end, const T* state,
-                           T* factors, T* slots) {
+HWY_FLATTEN void LoadFactors(const Wkv<T>& s, size_t end, T* factors) {
   const hn::ScalableTag<T> d;
   const size_t lanes = hn::Lanes(d);
   ForEachVector(d, end - s.begin, [&](size_t c, const auto& access) HWY_ATTR {
     const size_t col = s.begin + c;
-    const auto bonus = FastExp(d, access.Load(s.u + col));
-    hn::Store(bonus, d, factors + c * kFactors + kBonus * lanes);
+    hn::Store(FastExp(d, access.Load(s.u + col)), d,
+              factors + c * kFactors + kBonus * lanes);
     hn::Store(FastExpNonPositive(d, access.Load(s.w + col)), d,
               factors + c * kFactors + kDecay * lanes);
-    const auto loaded = LoadState(access, s.k.cols, state + col);
+  });
+}
+
+template <typename T>
+HWY_FLATTEN void LoadSlots(const Wkv<T>& s, size_t end, const T* state,
+                           const T* factors, T* slots) {
+  const hn::ScalableTag<T> d;
+  const size_t lanes = hn::Lanes(d);
+  ForEachVector(d, end - s.begin, [&](size_t c, const auto& access) HWY_ATTR {
+    const auto bonus = hn::Load(d, factors + c * kFactors + kBonus * lanes);
+    const auto loaded = LoadState(access, s.k.cols, state + s.begin + c);
     hn::Store(loaded.p, d, slots + c * kSlots + kSlotP * lanes);
     Put(d, ToBlock(d, loaded, bonus), slots + c * kSlots);
   });

@@ -269,6 +269,7 @@ TYPED_TEST(WkvTest, InfinitelySmallWeightsAndNaN) {
     if (t % 3 != 0) problem.k.view()(t, 2) = -Limits::infinity();
     if (t % 3 != 0) problem.k.view()(t, 3) = -1e30;
   }
+  for (size_t t = 0; t < 3; ++t) problem.k.view()(t, 4) = -1e30;
   Values y;
   Loss(problem, &y);
   problem.k.view()(5, 7) = Limits::quiet_NaN();
@@ -284,6 +285,30 @@ TYPED_TEST(WkvTest, InfinitelySmallWeightsAndNaN) {
       }
     }
     ExpectNear(y, actual, bound, bound, "y");
+  });
+}
+
+// Sequences that begin with such tokens: a state of nothing stays one, and the
+// weights are those among these tokens.
+TYPED_TEST(WkvTest, BeginsWithInfinitelySmallWeights) {
+  Problem<TypeParam> problem({24, 21, 8, 0, 1, false});
+  for (size_t t = 0; t < 24; ++t) {
+    if (t < 11) problem.k.view()(t, 4) = -1e30;
+    problem.k.view()(t, 5) = -1e30;
+  }
+  Values y;
+  Loss(problem, &y);
+  const double bound = std::is_same<TypeParam, float>::value ? 6e-6 : 1e-13;
+  ForEachSimdTarget([&] {
+    const Results<TypeParam> r = Evaluate(problem);
+    ExpectNear(y, r.y, bound, bound, "y");
+    for (size_t c = 0; c < 21; ++c) {
+      EXPECT_EQ(r.saved[2 * 21 + c], static_cast<TypeParam>(kWkvNothing));
+    }
+    EXPECT_EQ(r.state[2 * 21 + 5], static_cast<TypeParam>(-1e30));
+    for (const auto* gradients : {&r.d_k, &r.d_v, &r.d_w, &r.d_u}) {
+      for (const TypeParam d : *gradients) ASSERT_TRUE(std::isfinite(d));
+    }
   });
 }
 

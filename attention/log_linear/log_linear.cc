@@ -105,6 +105,11 @@ class LogLinearOperator : public Operator {
          Domain::kPositive}};
   }
 
+  // As a layer trained on sequences of this length has.
+  int64_t OwnAxis(char, const Dims& d) const override {
+    return Fenwick::LevelsFor(d.length - 1);
+  }
+
   absl::Status Forward(OperatorCall* call) const override {
     const Dims& d = call->dims;
     auto* state = static_cast<LogLinearState*>(call->state);

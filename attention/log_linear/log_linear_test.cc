@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the contract test cannot see, whose operators have three levels: that
-// all levels of a long sequence are right, that the state has a matrix for each
-// bit of the position, and that it stops growing where the levels end.
+// What the contract test cannot see, whose sequences have all levels that they
+// need: that fewer are right as well, and more; that the state has a matrix for
+// each bit of the position, and that it stops growing where the levels end.
 
 #include <algorithm>
 #include <cmath>
@@ -132,6 +132,18 @@ TEST(LogLinear, StepsEqualTheOracle) {
       std::memcpy(&b, &at_once[i], sizeof(b));
       EXPECT_NEAR(a, b, 1e-11) << levels << " levels";
     }
+  }
+}
+
+TEST(LogLinear, MadeUpInputsHaveTheLevelsThatTheirLengthNeeds) {
+  const auto op = NewOperator();
+  constexpr int64_t kCases[][2] = {{1, 1},     {2, 2},      {3, 3},
+                                   {64, 7},    {65, 8},     {4096, 13},
+                                   {4160, 14}, {131072, 18}};
+  for (const auto& [length, levels] : kCases) {
+    Dims dims = DimsOf(0);
+    dims.length = length;
+    EXPECT_EQ(op->OwnAxis('N', dims), levels) << length;
   }
 }
 

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Scans whose channels threads share, with more channels than one part has and
-// fewer sequences than threads:
-// results are those of one thread, to the last bit, also where states are kept
-// for the backward or continued; and those of the definition. Gradients that
-// parts share are the sums of all.
+// fewer sequences than threads: results are those of one thread, to the last
+// bit, also where states are kept for the backward or continued; and those of
+// the definition. Gradients that parts share are the sums of all.
 
 #include <cmath>
 #include <cstddef>

@@ -98,7 +98,7 @@ class Rwkv4Operator : public Operator {
     Tensor saved;
     if (call->keep) {
       const int64_t saved_size = kernels::WkvSavedSize(
-          d.length, ChunkOf(call->form, d.length, chunk_), ChannelsOf(d));
+          d.length, Chunk(call->form, d.length), ChannelsOf(d));
       saved = Tensor(call->arena, call->output.dtype(), {d.batch, saved_size});
       call->saved = {saved};
     }
@@ -181,8 +181,7 @@ class Rwkv4Operator : public Operator {
   Cost ForwardCost(const Dims& d, Form form) const override {
     const double tokens = static_cast<double>(d.batch) * d.length;
     const double channels = ChannelsOf(d);
-    const bool one_by_one =
-        d.length == 1 || ChunkOf(form, d.length, chunk_) == 1;
+    const bool one_by_one = d.length == 1 || Chunk(form, d.length) == 1;
     Cost cost;
     cost.flops = (one_by_one ? 18 : 11) * tokens * channels;
     cost.exps = (one_by_one ? 2 : 1) * tokens * channels;
@@ -190,8 +189,10 @@ class Rwkv4Operator : public Operator {
     return cost;
   }
 
-  // The way back computes the forward's 11 FLOPs and its exponential again, and
-  // takes 23 more for the gradients.
+  // What any way back from a few kept states must compute: the forward's 11
+  // FLOPs and its exponential once more, and 23 FLOPs for the gradients. Not
+  // counted is that the kernel, which keeps no state but those before blocks of
+  // a chunk, computes nearly all of its blocks twice.
   Cost BackwardCost(const Dims& d, Form form) const override {
     const double numbers =
         static_cast<double>(d.batch) * d.length * ChannelsOf(d);
@@ -236,6 +237,14 @@ class Rwkv4Operator : public Operator {
   }
 
  private:
+  // Tokens between states kept for the backward, which computes those of blocks
+  // in between and holds them: of a chunk only, not of a whole long sequence.
+  int64_t Chunk(Form form, int64_t length) const {
+    constexpr int64_t kMostAtOnce = 256;
+    const int64_t chunk = ChunkOf(form, length, chunk_);
+    return form == Form::kParallel ? std::min(chunk, kMostAtOnce) : chunk;
+  }
+
   template <typename T>
   kernels::Wkv<T> OneSequence(const OperatorCall& call, int64_t b) const {
     kernels::Wkv<T> s;
@@ -243,7 +252,7 @@ class Rwkv4Operator : public Operator {
     s.v = SequenceOf<T>(call.inputs[kValue], call.dims, b);
     s.w = call.inputs[kDecay].data<T>();
     s.u = call.inputs[kBonus].data<T>();
-    s.chunk = ChunkOf(call.form, call.dims.length, chunk_);
+    s.chunk = Chunk(call.form, call.dims.length);
     return s;
   }
 
