@@ -202,7 +202,7 @@ class Backward {
 
   // States [n, n + kCount) of all channels.
   template <size_t kCount>
-  HWY_NOINLINE void RunStates(size_t begin, size_t end, size_t n) {
+  HWY_FLATTEN HWY_NOINLINE void RunStates(size_t begin, size_t end, size_t n) {
     const D d;
     constexpr size_t kBlockSize = kStateVectors * kCount * kLanes;
     for (size_t t = begin; t < end; ++t) {
@@ -227,7 +227,7 @@ class Backward {
 
   // Leaves decays, what they left and d_c.
   template <size_t kCount>
-  HWY_NOINLINE void ScanForwards(size_t begin, size_t end, size_t n, size_t v) {
+  HWY_FLATTEN HWY_NOINLINE void ScanForwards(size_t begin, size_t end, size_t n, size_t v) {
     V h[kCount];
     Unroll<kCount>([&](auto i) HWY_ATTR {
       h[i] = hn::Load(D(), States(h_, v) + (n + i) * kLanes);
@@ -285,7 +285,7 @@ class Backward {
   }
 
   template <size_t kCount>
-  HWY_NOINLINE void ScanBackwards(size_t begin, size_t end, size_t n,
+  HWY_FLATTEN HWY_NOINLINE void ScanBackwards(size_t begin, size_t end, size_t n,
                                   size_t v) {
     const D d;
     T* const z_at = States(z_, v) + n * kLanes;
