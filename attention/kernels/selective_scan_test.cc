@@ -22,14 +22,17 @@ using Values = std::vector<double>;
 struct Shape {
   size_t length, channels, state_dim, chunk;
   double step;  // typical size of dt; with a down to -3, strong from 10 on
+  size_t padding = 2;  // of the rows of a
 };
 
-// One token, with states that are whole vectors and that are not, chunks that
-// do and do not divide the length, channels that are not whole vectors.
-const Shape kShapes[] = {{1, 16, 16, 32, 0.1},  {1, 333, 11, 32, 0.1},
-                         {1, 333, 12, 32, 0.1}, {7, 5, 3, 1, 0.1},
-                         {33, 17, 4, 8, 0.5},   {64, 40, 16, 32, 0.05},
-                         {50, 33, 5, 1000, 20}, {24, 3, 1, 7, 20}};
+// One token, with states that are whole vectors and that are not, and that lie
+// side by side; chunks that do and do not divide the length, channels that are
+// not whole vectors.
+const Shape kShapes[] = {
+    {1, 16, 16, 32, 0.1},     {1, 333, 11, 32, 0.1},   {1, 333, 12, 32, 0.1},
+    {1, 333, 11, 32, 0.1, 0}, {1, 333, 5, 32, 0.1, 0}, {1, 66, 3, 32, 0.1, 0},
+    {1, 130, 1, 32, 0.1, 0},  {7, 5, 3, 1, 0.1},       {33, 17, 4, 8, 0.5},
+    {64, 40, 16, 32, 0.05},   {50, 33, 5, 1000, 20},   {24, 3, 1, 7, 20}};
 
 template <typename T>
 struct Problem {
@@ -37,7 +40,7 @@ struct Problem {
       : shape(s),
         x(TestMatrix<T>::Random(s.length, s.channels, 3, 1)),
         dt(TestMatrix<T>::Random(s.length, s.channels, 1, 2, s.step)),
-        a(TestMatrix<T>::Random(s.channels, s.state_dim, 2, 3)),
+        a(TestMatrix<T>::Random(s.channels, s.state_dim, s.padding, 3)),
         b(TestMatrix<T>::Random(s.length, s.state_dim, 4, 4)),
         c(TestMatrix<T>::Random(s.length, s.state_dim, 5, 5)),
         d_y(TestMatrix<T>::Random(s.length, s.channels, 2, 6)),
