@@ -234,6 +234,12 @@ TYPED_TEST(SelectiveScanTest, EqualsTheDefinition) {
       const Results<TypeParam> actual = Evaluate(problem);
       ExpectNear(y, actual.y, relative, relative, "y");
       ExpectNear(state, actual.state, relative, relative, "state");
+      // Nothing saved: single tokens take the way of decoding.
+      TestMatrix<TypeParam> stepped(shape.length, shape.channels, 3, 99);
+      std::vector<TypeParam> stepped_state = problem.state;
+      ForwardPart(problem, 0, SIZE_MAX, &stepped_state, &stepped);
+      ExpectNear(y, stepped.Values(), relative, relative, "stepped y");
+      ExpectNear(state, stepped_state, relative, relative, "stepped state");
     });
   }
 }
