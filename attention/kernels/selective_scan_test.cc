@@ -247,7 +247,8 @@ TYPED_TEST(SelectiveScanTest, EqualsTheDefinition) {
 TYPED_TEST(SelectiveScanTest, GradientsEqualCentralDifferences) {
   // Differences need double; float is held to the same, up to its rounding.
   const double absolute = std::is_same<TypeParam, float>::value ? 1e-3 : 1e-5;
-  for (const Shape& shape : {Shape{7, 5, 3, 2, 0.3}, Shape{5, 18, 2, 64, 3}}) {
+  for (const Shape& shape : {Shape{7, 5, 3, 2, 0.3}, Shape{5, 18, 2, 64, 3},
+                             Shape{5, 18, 6, 3, 0.3}}) {
     SCOPED_TRACE("length " + std::to_string(shape.length));
     Problem<double> p(shape);
     const Problem<TypeParam> problem(shape);
