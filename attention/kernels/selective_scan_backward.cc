@@ -41,6 +41,8 @@ constexpr size_t kTokensAtOnce = HWY_TARGET <= HWY_AVX3 ? 2 : 1;
 
 // Whole vectors of channels, zero beyond the last. `tokens` are [vector][token]
 // of a chunk, `states` [vector][n].
+// Loops are HWY_FLATTEN, as a compiler may leave bodies of Unroll as functions,
+// and vectors between them in memory (the whole took 1.4 times as long).
 template <typename T>
 class Backward {
  public:
