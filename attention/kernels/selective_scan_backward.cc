@@ -41,6 +41,8 @@ constexpr size_t kTokensAtOnce = HWY_TARGET <= HWY_AVX3 ? 2 : 1;
 
 // Whole vectors of channels, zero beyond the last. `tokens` are [vector][token]
 // of a chunk, `states` [vector][n].
+// Loops are HWY_FLATTEN, as a compiler may leave bodies of Unroll as functions,
+// and vectors between them in memory (the whole took 1.4 times as long).
 template <typename T>
 class Backward {
  public:
@@ -61,19 +63,21 @@ class Backward {
     const size_t states = vectors_ * state_dim_ * kLanes;
     recurrence::LayOutScratch<T>([&](const auto& take) {
       tokens_ = take(vectors_ * chunk_ * kTokenVectors * kLanes);
-      for (T** of_states : {&a_, &h_, &z_, &d_a_}) *of_states = take(states);
+      for (T** of_states : {&a_, &z_, &d_a_}) *of_states = take(states);
       d_d_ = take(vectors_ * kLanes);
       block_ = take(chunk_ * kStatesAtOnce * kStateVectors * kLanes);
     });
     Begin(d_state);
     for (size_t i = (length + chunk_ - 1) / chunk_; i-- > 0;) {
       const size_t begin = i * chunk_, end = std::min(length, begin + chunk_);
-      BeginChunk(begin, end, saved + i * state_dim_ * s_.x.cols);
+      // [state_dim, channels].
+      const T* const states = saved + i * state_dim_ * s_.x.cols;
+      BeginChunk(begin, end);
       size_t n = 0;
       for (; n + kStatesAtOnce <= state_dim_; n += kStatesAtOnce) {
-        RunStates<kStatesAtOnce>(begin, end, n);
+        RunStates<kStatesAtOnce>(begin, end, n, states);
       }
-      for (; n < state_dim_; ++n) RunStates<1>(begin, end, n);
+      for (; n < state_dim_; ++n) RunStates<1>(begin, end, n, states);
       EndChunk(begin, end);
     }
     End(d_state);
@@ -145,18 +149,33 @@ class Backward {
       gradients_.d_d[e] += d_d_[e - begin_];
   }
 
-  // Along rows, of which one lies far from the next. saved [state_dim,
-  // channels].
-  HWY_FLATTEN HWY_NOINLINE void BeginChunk(size_t begin, size_t end,
-                                           const T* saved) {
-    const D d;
-    for (size_t n = 0; n < state_dim_; ++n) {
-      ForEachVectorOfChannels(
-          [&](size_t v, size_t col, const auto& access) HWY_ATTR {
-            hn::Store(access.Load(saved + n * s_.x.cols + col), d,
-                      States(h_, v) + n * kLanes);
-          });
+  // Brings to the cache what the end of this chunk and the begin of the one
+  // before will want of a vector of channels: parts of rows, which hardware
+  // does not foresee. Every call has its share of the tokens, as the cores have
+  // room for few loads at a time.
+  HWY_INLINE void Prefetch(size_t begin, size_t end, size_t n, size_t count,
+                           size_t col, const T* saved) const {
+    const size_t first = (end - begin) * n / state_dim_;
+    const size_t last = (end - begin) * (n + count) / state_dim_;
+    const auto prefetch = [&](size_t t, MatrixView<const T> from) {
+      if (from.data != nullptr) hwy::Prefetch(from.row(t) + col);
+    };
+    for (size_t t = begin + first; t < begin + last; ++t) {
+      prefetch(t, gradients_.d_x);
+      prefetch(t, gradients_.d_dt);
+      if (begin == 0) continue;
+      for (const auto& from : {s_.x, s_.dt, d_y_}) prefetch(t - chunk_, from);
     }
+    if (begin == 0) return;
+    saved -= state_dim_ * s_.x.cols;
+    for (size_t i = n; i < n + count; ++i) {
+      hwy::Prefetch(saved + i * s_.x.cols + col);
+    }
+  }
+
+  // Along rows, of which one lies far from the next.
+  HWY_FLATTEN HWY_NOINLINE void BeginChunk(size_t begin, size_t end) {
+    const D d;
     for (size_t t = begin; t < end; ++t) {
       ForEachVectorOfChannels(
           [&](size_t v, size_t col, const auto& access) HWY_ATTR {
@@ -200,9 +219,10 @@ class Backward {
     }
   }
 
-  // States [n, n + kCount) of all channels.
+  // States [n, n + kCount) of all channels; `saved` are those before the chunk.
   template <size_t kCount>
-  HWY_NOINLINE void RunStates(size_t begin, size_t end, size_t n) {
+  HWY_FLATTEN HWY_NOINLINE void RunStates(size_t begin, size_t end, size_t n,
+                                          const T* saved) {
     const D d;
     constexpr size_t kBlockSize = kStateVectors * kCount * kLanes;
     for (size_t t = begin; t < end; ++t) {
@@ -212,10 +232,16 @@ class Backward {
         hn::Store(hn::Zero(d), d, sums + i * kLanes);
       });
     }
-    for (size_t v = 0; v < vectors_; ++v) {
-      ScanForwards<kCount>(begin, end, n, v);
-      ScanBackwards<kCount>(begin, end, n, v);
-    }
+    ForEachVectorOfChannels(
+        [&](size_t v, size_t col, const auto& access) HWY_ATTR {
+          V h[kCount];
+          Unroll<kCount>([&](auto i) HWY_ATTR {
+            h[i] = access.Load(saved + (n + i) * s_.x.cols + col);
+          });
+          ScanForwards<kCount>(begin, end, n, v, h);
+          Prefetch(begin, end, n, kCount, col, saved);
+          ScanBackwards<kCount>(begin, end, n, v);
+        });
     for (size_t t = begin; t < end; ++t) {
       const T* block = block_ + (t - begin) * kBlockSize;
       AddSums<kCount>(block + kInputSum * kCount * kLanes, t, n,
@@ -225,13 +251,13 @@ class Backward {
     }
   }
 
-  // Leaves decays, what they left and d_c.
+  // From states `from` on. Leaves decays, what they left and d_c.
   template <size_t kCount>
-  HWY_NOINLINE void ScanForwards(size_t begin, size_t end, size_t n, size_t v) {
+  HWY_FLATTEN HWY_NOINLINE void ScanForwards(size_t begin, size_t end, size_t n,
+                                             size_t v,
+                                             const V (&from)[kCount]) {
     V h[kCount];
-    Unroll<kCount>([&](auto i) HWY_ATTR {
-      h[i] = hn::Load(D(), States(h_, v) + (n + i) * kLanes);
-    });
+    Unroll<kCount>([&](auto i) HWY_ATTR { h[i] = from[i]; });
     const T* a = States(a_, v) + n * kLanes;
     const T *token = Token(v, 0), *b = s_.b.row(begin) + n;
     const size_t b_stride = s_.b.stride;
@@ -285,8 +311,8 @@ class Backward {
   }
 
   template <size_t kCount>
-  HWY_NOINLINE void ScanBackwards(size_t begin, size_t end, size_t n,
-                                  size_t v) {
+  HWY_FLATTEN HWY_NOINLINE void ScanBackwards(size_t begin, size_t end,
+                                              size_t n, size_t v) {
     const D d;
     T* const z_at = States(z_, v) + n * kLanes;
     T* const d_a_at = States(d_a_, v) + n * kLanes;
@@ -369,9 +395,8 @@ class Backward {
   const SelectiveScanGradients<T>& gradients_;
   size_t chunk_ = 0, vectors_ = 0;
   T *tokens_ = nullptr, *block_ = nullptr;
-  // [vector][n]; h is before the chunk.
-  T *a_ = nullptr, *h_ = nullptr, *z_ = nullptr, *d_a_ = nullptr;
-  T* d_d_ = nullptr;  // [vector]
+  T *a_ = nullptr, *z_ = nullptr, *d_a_ = nullptr;  // [vector][n]
+  T* d_d_ = nullptr;                                // [vector]
 };
 
 }  // namespace scan

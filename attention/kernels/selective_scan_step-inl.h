@@ -21,6 +21,7 @@
 #include "attention/kernels/lanes-inl.h"
 #include "attention/kernels/matrix.h"
 #include "attention/kernels/selective_scan.h"
+#include "attention/kernels/selective_scan_small_step-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -104,17 +105,15 @@ HWY_INLINE void StepChannels(D d, const SelectiveScan<T>& s, size_t e,
   }
 }
 
-// Token 0 for channels [begin, end). states [channels, state_dim], in place.
-// Output rounding differs from that of longer scans, which begin with d x.
-template <class D, typename T>
-HWY_FLATTEN HWY_NOINLINE void Step(D d, const SelectiveScan<T>& s, size_t begin,
-                                   size_t end, MatrixView<T> states,
-                                   T* HWY_RESTRICT y) {
-  constexpr size_t kAtOnce = 64;  // of whole vectors
-  HWY_ALIGN T rates[kAtOnce], inputs[kAtOnce];
-  HWY_ALIGN T sums[kAtOnce + kStepChannels];
-  for (; begin < end; begin += kAtOnce) {
-    const size_t count = std::min(kAtOnce, end - begin);
+// Token 0 for channels [begin, end), kChannelsAtOnce at a time: what
+// sum(first, count, rates, inputs, sums) leaves in sums, and d x.
+template <class D, typename T, class Sum>
+HWY_INLINE void StepWith(D d, const SelectiveScan<T>& s, size_t begin,
+                         size_t end, T* HWY_RESTRICT y, const Sum& sum) {
+  HWY_ALIGN T rates[kChannelsAtOnce], inputs[kChannelsAtOnce];
+  HWY_ALIGN T sums[kChannelsAtOnce + kStepChannels];
+  for (; begin < end; begin += kChannelsAtOnce) {
+    const size_t count = std::min(kChannelsAtOnce, end - begin);
     const T *x = s.x.row(0) + begin, *dt = s.dt.row(0) + begin;
     ForEachVector(d, count, [&](size_t i, const auto& access) HWY_ATTR {
       const auto step = access.Load(dt + i);
@@ -122,14 +121,7 @@ HWY_FLATTEN HWY_NOINLINE void Step(D d, const SelectiveScan<T>& s, size_t begin,
       hn::Store(hn::Mul(step, log2e), d, rates + i);
       hn::Store(hn::Mul(step, access.Load(x + i)), d, inputs + i);
     });
-    size_t i = 0;
-    for (; i + kStepChannels <= count; i += kStepChannels) {
-      StepChannels<kStepChannels>(d, s, begin + i, rates + i, inputs + i,
-                                  states, sums + i);
-    }
-    for (; i < count; ++i) {
-      StepChannels<1>(d, s, begin + i, rates + i, inputs + i, states, sums + i);
-    }
+    sum(begin, count, rates, inputs, sums);
     ForEachVector(d, count, [&](size_t i, const auto& access) HWY_ATTR {
       auto sum = hn::Load(d, sums + i);
       if (s.d != nullptr) {
@@ -138,6 +130,35 @@ HWY_FLATTEN HWY_NOINLINE void Step(D d, const SelectiveScan<T>& s, size_t begin,
       access.Store(sum, y + begin + i);
     });
   }
+}
+
+// states [channels, state_dim], in place. Output rounding differs from that of
+// longer scans, which begin with d x.
+template <class D, typename T>
+HWY_FLATTEN HWY_NOINLINE void Step(D d, const SelectiveScan<T>& s, size_t begin,
+                                   size_t end, MatrixView<T> states,
+                                   T* HWY_RESTRICT y) {
+  if (SmallStep<T>::Supports(s)) {
+    SmallStep<T> small(s, states);
+    StepWith(d, s, begin, end, y,
+             [&](size_t first, size_t count, const T* rates, const T* inputs,
+                 T* sums)
+                 HWY_ATTR { small.Run(first, count, rates, inputs, sums); });
+    return;
+  }
+  StepWith(d, s, begin, end, y,
+           [&](size_t first, size_t count, const T* rates, const T* inputs,
+               T* sums) HWY_ATTR {
+             size_t i = 0;
+             for (; i + kStepChannels <= count; i += kStepChannels) {
+               StepChannels<kStepChannels>(d, s, first + i, rates + i,
+                                           inputs + i, states, sums + i);
+             }
+             for (; i < count; ++i) {
+               StepChannels<1>(d, s, first + i, rates + i, inputs + i, states,
+                               sums + i);
+             }
+           });
 }
 
 }  // namespace scan

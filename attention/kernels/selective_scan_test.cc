@@ -22,14 +22,17 @@ using Values = std::vector<double>;
 struct Shape {
   size_t length, channels, state_dim, chunk;
   double step;  // typical size of dt; with a down to -3, strong from 10 on
+  size_t padding = 2;  // of the rows of a
 };
 
-// One token, with states that are whole vectors and that are not, chunks that
-// do and do not divide the length, channels that are not whole vectors.
-const Shape kShapes[] = {{1, 16, 16, 32, 0.1},  {1, 333, 11, 32, 0.1},
-                         {1, 333, 12, 32, 0.1}, {7, 5, 3, 1, 0.1},
-                         {33, 17, 4, 8, 0.5},   {64, 40, 16, 32, 0.05},
-                         {50, 33, 5, 1000, 20}, {24, 3, 1, 7, 20}};
+// One token, with states that are whole vectors and that are not, and that lie
+// side by side; chunks that do and do not divide the length, channels that are
+// not whole vectors.
+const Shape kShapes[] = {
+    {1, 16, 16, 32, 0.1},     {1, 333, 11, 32, 0.1},   {1, 333, 12, 32, 0.1},
+    {1, 333, 11, 32, 0.1, 0}, {1, 333, 5, 32, 0.1, 0}, {1, 66, 3, 32, 0.1, 0},
+    {1, 130, 1, 32, 0.1, 0},  {7, 5, 3, 1, 0.1},       {33, 17, 4, 8, 0.5},
+    {64, 40, 16, 32, 0.05},   {50, 33, 5, 1000, 20},   {24, 3, 1, 7, 20}};
 
 template <typename T>
 struct Problem {
@@ -37,7 +40,7 @@ struct Problem {
       : shape(s),
         x(TestMatrix<T>::Random(s.length, s.channels, 3, 1)),
         dt(TestMatrix<T>::Random(s.length, s.channels, 1, 2, s.step)),
-        a(TestMatrix<T>::Random(s.channels, s.state_dim, 2, 3)),
+        a(TestMatrix<T>::Random(s.channels, s.state_dim, s.padding, 3)),
         b(TestMatrix<T>::Random(s.length, s.state_dim, 4, 4)),
         c(TestMatrix<T>::Random(s.length, s.state_dim, 5, 5)),
         d_y(TestMatrix<T>::Random(s.length, s.channels, 2, 6)),
@@ -231,6 +234,12 @@ TYPED_TEST(SelectiveScanTest, EqualsTheDefinition) {
       const Results<TypeParam> actual = Evaluate(problem);
       ExpectNear(y, actual.y, relative, relative, "y");
       ExpectNear(state, actual.state, relative, relative, "state");
+      // Nothing saved: single tokens take the way of decoding.
+      TestMatrix<TypeParam> stepped(shape.length, shape.channels, 3, 99);
+      std::vector<TypeParam> stepped_state = problem.state;
+      ForwardPart(problem, 0, SIZE_MAX, &stepped_state, &stepped);
+      ExpectNear(y, stepped.Values(), relative, relative, "stepped y");
+      ExpectNear(state, stepped_state, relative, relative, "stepped state");
     });
   }
 }
@@ -238,7 +247,8 @@ TYPED_TEST(SelectiveScanTest, EqualsTheDefinition) {
 TYPED_TEST(SelectiveScanTest, GradientsEqualCentralDifferences) {
   // Differences need double; float is held to the same, up to its rounding.
   const double absolute = std::is_same<TypeParam, float>::value ? 1e-3 : 1e-5;
-  for (const Shape& shape : {Shape{7, 5, 3, 2, 0.3}, Shape{5, 18, 2, 64, 3}}) {
+  for (const Shape& shape : {Shape{7, 5, 3, 2, 0.3}, Shape{5, 18, 2, 64, 3},
+                             Shape{5, 18, 6, 3, 0.3}}) {
     SCOPED_TRACE("length " + std::to_string(shape.length));
     Problem<double> p(shape);
     const Problem<TypeParam> problem(shape);
