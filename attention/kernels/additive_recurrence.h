@@ -77,10 +77,11 @@ void AdditiveRecurrenceForward(const AdditiveRecurrence<double>& a,
                                double* saved);
 
 // One token of each of many heads: here row i of the inputs and of o, and entry
-// i of log_decay, strength and skip, are those of head i, whose state is the i-th of states
-// [a.v.rows, AdditiveStateSize]; a.chunk does not matter. Each head gets what
-// AdditiveRecurrenceForward of its one token gives, but sooner than in a call
-// for each. A stride of 0 shares a query or key. den [a.v.rows] may be null.
+// i of log_decay, strength and skip, are those of head i, whose state is the
+// i-th of states [a.v.rows, AdditiveStateSize]; a.chunk does not matter. Each
+// head gets what AdditiveRecurrenceForward of its one token gives, but sooner
+// than in a call for each. A stride of 0 shares a query or key. den [a.v.rows]
+// may be null.
 void AdditiveRecurrenceStep(const AdditiveRecurrence<float>& a, float* states,
                             MatrixView<float> o, float* den);
 void AdditiveRecurrenceStep(const AdditiveRecurrence<double>& a, double* states,
