@@ -176,11 +176,12 @@ class TargetPlan : public LongFft<T>::Plan {
   HWY_FLATTEN HWY_NOINLINE void AddUntwisted(const T* from, size_t begin,
                                              MatrixView<T> y, size_t c,
                                              const Access& access) const {
+    const T rest = rest_;
     const auto add = [&](auto imag, size_t first, size_t last) HWY_ATTR {
       for (size_t r = first; r < last; ++r) {
         const size_t t = begin + r - (imag ? bins_ : 0);
-        const V cosine = hn::Set(d, rest_ * twist_[t].real());
-        const V sine = hn::Set(d, rest_ * twist_[t].imag());
+        const V cosine = hn::Set(d, rest * twist_[t].real());
+        const V sine = hn::Set(d, rest * twist_[t].imag());
         Unroll<kCount>([&](auto v) HWY_ATTR {
           const T* const bin = from + t * kBin + v * kLanes;
           const V im = hn::Load(d, bin), re = hn::Load(d, bin + kColumns);
