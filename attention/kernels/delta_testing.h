@@ -8,10 +8,6 @@
 #include <cmath>
 #include <cstddef>
 #include <limits>
-#include <vector>
-
-#include "attention/kernels/matrix.h"
-#include "attention/kernels/test_matrix.h"
 
 namespace mneme::kernels {
 
@@ -31,22 +27,6 @@ inline double LogDecay(Strength strength, size_t i, double noise) {
                         : -0.1 * std::abs(noise);
   }
   return 0;
-}
-
-// Of a scalar function of *x, row by row.
-template <typename F>
-std::vector<double> CentralDifferences(TestMatrix<double>* x, const F& f) {
-  const MatrixView<double> view = x->view();
-  std::vector<double> gradient;
-  for (size_t i = 0; i < view.rows * view.cols; ++i) {
-    std::vector<double> entry = {view(i / view.cols, i % view.cols)};
-    gradient.push_back(CentralDifferences(&entry, [&] {
-      view(i / view.cols, i % view.cols) = entry[0];
-      return f();
-    })[0]);
-    view(i / view.cols, i % view.cols) = entry[0];
-  }
-  return gradient;
 }
 
 }  // namespace mneme::kernels

@@ -95,6 +95,22 @@ std::vector<double> CentralDifferences(std::vector<double>* x, const F& f) {
   return gradient;
 }
 
+// Row by row.
+template <typename F>
+std::vector<double> CentralDifferences(TestMatrix<double>* x, const F& f) {
+  const MatrixView<double> view = x->view();
+  std::vector<double> gradient;
+  for (size_t i = 0; i < view.rows * view.cols; ++i) {
+    std::vector<double> entry = {view(i / view.cols, i % view.cols)};
+    gradient.push_back(CentralDifferences(&entry, [&] {
+      view(i / view.cols, i % view.cols) = entry[0];
+      return f();
+    })[0]);
+    view(i / view.cols, i % view.cols) = entry[0];
+  }
+  return gradient;
+}
+
 }  // namespace mneme::kernels
 
 #endif  // MNEME_ATTENTION_KERNELS_TEST_MATRIX_H_

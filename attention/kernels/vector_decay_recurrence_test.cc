@@ -286,20 +286,7 @@ TEST(VectorDecayGradientTest, MatchesCentralDifferences) {
     };
     const auto expect = [&](TestMatrix<double>* m, const Values& gradient,
                             const char* what) {
-      Values differences;
-      for (size_t r = 0; r < m->view().rows; ++r) {
-        for (size_t c = 0; c < m->view().cols; ++c) {
-          double& x = m->view()(r, c);
-          const double original = x;
-          x = original + 1e-6;
-          const double above = loss();
-          x = original - 1e-6;
-          const double below = loss();
-          x = original;
-          differences.push_back((above - below) / 2e-6);
-        }
-      }
-      ExpectNear(differences, gradient, 1e-3, 1e-5, what);
+      ExpectNear(CentralDifferences(m, loss), gradient, 1e-3, 1e-5, what);
     };
     expect(&problem.q, actual.d_q, "d_q");
     expect(&problem.k, actual.d_k, "d_k");

@@ -325,22 +325,8 @@ void ExpectGradients(Problem<double> p, const Problem<T>& problem,
     for (T& d : gradients) d -= 5;
     return gradients;
   };
-  const auto by_entry = [&](TestMatrix<double>* m) {
-    Values result;
-    for (size_t r = 0; r < m->view().rows; ++r) {
-      for (size_t c = 0; c < m->view().cols; ++c) {
-        Values entry = {m->view()(r, c)};
-        const double original = entry[0];
-        result.push_back(CentralDifferences(&entry, [&] {
-          m->view()(r, c) = entry[0];
-          return loss();
-        })[0]);
-        m->view()(r, c) = original;
-      }
-    }
-    return result;
-  };
-  const Values d_k = by_entry(&p.k), d_v = by_entry(&p.v),
+  const Values d_k = CentralDifferences(&p.k, loss),
+               d_v = CentralDifferences(&p.v, loss),
                d_w = CentralDifferences(&p.w, loss),
                d_u = CentralDifferences(&p.u, loss);
   ForEachSimdTarget([&] {
