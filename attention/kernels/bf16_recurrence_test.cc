@@ -191,8 +191,8 @@ TEST(Bf16RecurrenceTest, MatchesTheDefinition) {
       const Oracle expected(problem);
       // Of 2^-8 each: a weight, or the decayed query, the decayed key and the
       // state; and where they are not numbers of Bf16 the value, and a weight's
-      // query and key.
-      const double bound = (round ? 3 : 4) * 0x1p-8;
+      // query and key. Three of them hardly ever add up, so two are enough.
+      const double bound = (round ? 2 : 4) * 0x1p-8;
       ForEachSimdTargetAndBf16Unit([&] {
         const Results actual = Forward(problem);
         ExpectWithin(expected.o, expected.o_size, actual.o, bound, "o");
@@ -274,8 +274,7 @@ TEST(Bf16RecurrenceTest, NonFiniteInputsStayWhereTheyAreSeen) {
               (!is_value || c == kColumn)) {
             EXPECT_FALSE(std::isfinite(actual.o[i])) << t << ", " << c;
           } else {
-            EXPECT_NEAR(actual.o[i], expected.o[i],
-                        3 * 0x1p-8 * expected.o_size[i])
+            EXPECT_NEAR(actual.o[i], expected.o[i], 0x1p-7 * expected.o_size[i])
                 << t << ", " << c;
           }
         }
@@ -298,7 +297,7 @@ TEST(Bf16RecurrenceTest, TooLargeForBf16StaysWhereItIsSeen) {
     ForEachSimdTargetAndBf16Unit([&] {
       const Results actual = Forward(problem);
       for (size_t i = 0; i < kToken * shape.value_dim; ++i) {
-        EXPECT_NEAR(actual.o[i], expected.o[i], 3 * 0x1p-8 * expected.o_size[i])
+        EXPECT_NEAR(actual.o[i], expected.o[i], 0x1p-7 * expected.o_size[i])
             << i / shape.value_dim << ", " << i % shape.value_dim;
       }
     });
