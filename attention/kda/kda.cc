@@ -82,7 +82,7 @@ VariantDescriptor Describe() {
   d.paper = "arXiv 2510.26692";
   d.version = 2;
   d.summary = "the delta rule on a memory whose key dimensions fade apart";
-  d.tolerance = 5e-7;  // measured 3.3e-7
+  d.tolerance = 5e-7;  // measured 3.7e-7
   d.options = DeltaMixer::Specs(/*value_factor=*/1);
   d.variations = {{{"value_factor", "2"}, {"negative_eigenvalues", "true"}}};
   return d;

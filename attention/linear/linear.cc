@@ -182,7 +182,7 @@ VariantDescriptor Describe() {
   d.family = "additive recurrence";
   d.paper = "arXiv 2006.16236";
   d.summary = "elu + 1 feature map; the history is one matrix a head";
-  d.tolerance = 3e-7;  // measured 2.0e-7
+  d.tolerance = 3e-7;  // measured 1.7e-7
   d.options = {OptionSpec::Int("chunk", 64, 1, 4096,
                                "tokens a block in the chunked form"),
                PrecisionOption()};

@@ -268,7 +268,7 @@ VariantDescriptor Describe() {
   d.paper = "arXiv 2405.21060";
   d.version = 2;
   d.summary = "state space duality: one step size a token writes and forgets";
-  d.tolerance = 6e-7;  // measured 3.6e-7
+  d.tolerance = 6e-7;  // measured 2.8e-7
   d.options = SsdMixerOptions();
   d.options.push_back(OptionSpec::Int("chunk", 64, 1, 4096,
                                       "tokens a block in the chunked form"));

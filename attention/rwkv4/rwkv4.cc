@@ -350,7 +350,7 @@ VariantDescriptor Describe() {
   d.family = "additive recurrence";
   d.paper = "arXiv 2305.13048";
   d.summary = "token shift; each channel one weighted mean of its values";
-  d.tolerance = 5e-7;  // measured 3.7e-7
+  d.tolerance = 5e-7;  // measured 3.8e-7
   d.options = {OptionSpec::Int("chunk", 32, 1, 4096,
                                "tokens between states kept for the backward")};
   return d;
